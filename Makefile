@@ -1,0 +1,77 @@
+# One name for each check; `make` lists them. Everything runs from .venv, which `make venv` makes from the hashed lock.
+
+# The first of these that is a Python of the lock, with its venv module. One of your own: make venv PYTHON=/path/to/python
+PYTHON = python3.13 python3.12 python3.11 python3
+FITS = import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+FIND = for p in $(PYTHON); do "$$p" -c '$(FITS)' 2>/dev/null && { printf '%s\n' "$$p"; exit; }; done; \
+	echo 'no Python 3.11, 3.12 or 3.13 with its venv module among: $(PYTHON).' \
+	'Install one (Debian, Ubuntu: apt-get install python3-venv) or name one: make venv PYTHON=/path/to/python' >&2; exit 1
+
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+PYTEST = .venv/bin/python -m pytest -rs
+
+.DELETE_ON_ERROR:
+.PHONY: help python venv run test test-nojit lint bench session clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
+		/^[a-z-]+: later = / { split($$0, part, ": later = "); printf "make %-16s (arrives with %s)\n", part[1], part[2] }' \
+		Makefile
+
+python:
+	@$(FIND)
+
+venv: .venv/installed ## make .venv from requirements.lock and install the package into it
+
+# Made anew when the lock changes, so that nothing stays which the lock no longer has.
+.venv/locked: requirements.lock
+	@python=$$($(FIND)) && \
+	echo "make venv: requirements.lock into .venv with $$("$$python" --version) (2 GB, about 2 minutes after the download)" && \
+	"$$python" -m venv --clear .venv && \
+	$(PIP) --require-hashes -r requirements.lock && \
+	touch $@
+
+.venv/installed: .venv/locked pyproject.toml
+	@echo 'make venv: the package into .venv, editable (a few seconds)'
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: venv ## the main job on the bundled session, or FILE=path/to/file.dbn; OUT=folder for what it writes
+	@.venv/bin/mbo run $(if $(FILE),"$(FILE)") $(if $(OUT),--out "$(OUT)")
+
+# PYTEST_ADDOPTS narrows or widens any of these: PYTEST_ADDOPTS='-k book -x' make test
+test: venv ## the tests, and the doctests of the package; says what it skipped
+	$(PYTEST) -m 'not proof and not resilience and not browser' --doctest-modules mbo tests
+
+test-nojit: venv ## the book's tests as plain Python, then compiled with bounds checks
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m nojit tests
+	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m nojit tests
+
+lint: venv ## ruff's rules and format, mypy strict on the package
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: venv ## speed of the books, with ratios against slow ones beside them
+	.venv/bin/mbo bench core
+
+session: venv ## regenerate the bundled simulated session, byte for byte
+	.venv/bin/python tests/golden/make.py
+
+clean: ## remove caches, builds and out/ (.venv stays: rm -r .venv)
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist out
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is not there yet says so. The change that brings one replaces its line with a rule.
+proof: later = the exhaustive and stateful tests of the books
+test-resilience: later = the live stream
+test-browser: later = the dashboard
+docker-test: later = the container images
+infra-test: later = the infrastructure as code
+audit: later = the supply-chain checks
+chaos: later = the whole stack in containers
+
+LATER = proof test-resilience test-browser docker-test infra-test audit chaos
+.PHONY: $(LATER)
+$(LATER):
+	@echo 'make $@: arrives with $(later); nothing to run yet' >&2

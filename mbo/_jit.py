@@ -1,0 +1,89 @@
+"""Compile kernels with numba and keep the machine code between runs. The only module that imports numba.
+
+numba's own cache notices an edited function but not an edited callee in another file, so the cache lives in a directory named
+by a hash of all kernel sources (`_*kernels.py` and this file), numba's version and the CPU: an edit anywhere is a new
+directory. `MBO_CACHE_DIR` moves it; where it cannot be written, kernels are compiled for the one process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import llvmlite.binding
+import numba
+
+from mbo.progress import say
+
+JIT: Final = not numba.config.DISABLE_JIT
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PACKAGE = Path(__file__).parent
+
+
+@functools.cache
+def cache_dir() -> Path:
+    """Where the compiled kernels of exactly these sources, this numba and this CPU live."""
+    digest = hashlib.blake2b(digest_size=8)
+    for source in [Path(__file__), *sorted(_PACKAGE.rglob("_*kernels.py"))]:
+        digest.update(source.relative_to(_PACKAGE).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
+    cpu = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    digest.update(f"{numba.__version__} {cpu} {numba.config.BOUNDSCHECK} {sys.implementation.cache_tag}".encode())
+    return _root() / f"kernels-{digest.hexdigest()}"
+
+
+def _root() -> Path:
+    if chosen := os.environ.get("MBO_CACHE_DIR"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "mbo"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mbo"
+
+
+@functools.cache
+def kept() -> bool:
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(cache_dir(), os.W_OK)
+
+
+@functools.cache
+def announce(name: str) -> None:
+    """Tell a person at the terminal, once, when the kernel `name` has to be compiled before it can work."""
+    if not JIT or any(cache_dir().glob(f"**/*.{name}-*.nbc")):
+        return
+    if kept():
+        say("mbo: compiling its kernels, once for this machine and version; about 15 seconds ...")
+    else:
+        say(f"mbo: compiling its kernels at every start, for {cache_dir()} cannot be written (see MBO_CACHE_DIR) ...")
+
+
+# Kernels never allocate, so they are compiled without numba's reference counting (`_nrt`): where a tuple of arrays is handed from
+# function to function, that costs ten times the work itself.
+_OPTIONS: Final[dict[str, Any]] = {"nogil": True, "_nrt": False}
+
+
+def kernel(function: _F) -> _F:
+    """Compile a function to machine code that runs without the GIL; with `NUMBA_DISABLE_JIT=1` it stays as it is.
+
+    numba picks the cache's place when a function is decorated, from a setting of the whole process: it is ours for just that
+    moment, so that other users of numba in the process keep theirs.
+    """
+    theirs, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_dir())
+    try:
+        compiled: _F = numba.njit(function, cache=JIT and kept(), **_OPTIONS)
+    finally:
+        numba.config.CACHE_DIR = theirs
+    return compiled
+
+
+def inline(function: _F) -> _F:
+    """Compile a small function into the kernels that call it, always in place; it is cached as a part of them."""
+    compiled: _F = numba.njit(function, forceinline=True, **_OPTIONS)
+    return compiled

@@ -1,0 +1,274 @@
+"""`mbo bench`: how fast the books are, with the slow ones beside them on the same records.
+
+Every run is seeded and warm, ends in the digest that the simulator knows, and reports the median and the spread of several.
+Ratios are of one run on one machine; absolute figures are worth what the machine is.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sortedcontainers import SortedDict
+
+import mbo
+from mbo.book import Book, Books, ReferenceBook
+from mbo.errors import InternalError
+from mbo.progress import track
+from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, Side
+from mbo.simulator import Session, simulate
+from mbo.units import UNDEF_PRICE
+
+RUNS: Final = 5
+MESSAGES: Final = 4_000_000  # of one session: far more than any cache holds
+PER_RUN: Final = 50_000_000  # a session is repeated until a run has so many
+SLOW_MESSAGES: Final = 200_000
+BATCH: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement: `values` in `unit`, one a run; `ratios` against what ran beside it."""
+
+    name: str
+    messages: int
+    values: Sequence[float]
+    unit: str
+    target: str = ""
+    ratios: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float:
+        """The figure to quote."""
+        return statistics.median(self.values)
+
+    def cells(self) -> list[str]:
+        """Give the row as text for a table."""
+        spread = f"{min(self.values):.3g} to {max(self.values):.3g}"
+        ratios = ", ".join(f"{ratio:.3g} x {name}" for name, ratio in self.ratios.items())
+        return [self.name, f"{self.messages:,}", f"{self.median:.3g} {self.unit}", spread, ratios, self.target]
+
+    def document(self) -> dict[str, Any]:
+        """Give the row in plain values."""
+        return {
+            "name": self.name, "messages": self.messages, "median": self.median, "min": min(self.values),
+            "max": max(self.values), "unit": self.unit, "target": self.target, "ratios": self.ratios,
+        }  # fmt: skip
+
+
+def machine() -> str:
+    """Say in a line what the figures were measured on."""
+    import numba
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, numba {numba.__version__}"
+    return f"{cpu}, {os.cpu_count()} cores, {versions}, mbo {mbo.__version__}"
+
+
+def core() -> list[Row]:
+    """Measure the books alone, and starting up."""
+    steps: list[Callable[[], list[Row]]] = [_small_book, _resting, _instruments, _start_up]
+    done = enumerate((row for step in steps for row in step()), 1)
+    return [row for _, row in track(done, 8, lambda step: step[0], "bench core")]
+
+
+SUITES: Final = {"core": core}
+
+
+def _small_book() -> list[Row]:
+    session = simulate(MESSAGES, seed=1, resting=300)
+    fast = _books_row("book only, 300 orders resting", session, "25 (floor 15)")
+    records = session.records[:SLOW_MESSAGES]
+    rows = [
+        _slow_row(name, make, records) for name, make in (("ReferenceBook", _reference), ("dict + SortedDict", _plain))
+    ]
+    fast.ratios.update({row.name: fast.median / row.median for row in rows})
+    return [fast, *rows, *_real_book()]
+
+
+def _resting() -> list[Row]:
+    rows = {
+        n: _books_row(f"{n:,} orders resting", simulate(MESSAGES, seed=2, resting=n), "")
+        for n in (1_000, 10_000, 1_000_000)
+    }
+    rows[1_000_000].ratios["the time with 1,000"] = rows[1_000].median / rows[1_000_000].median
+    targets = {1_000: "", 10_000: "15", 1_000_000: "at most 3 x the time with 1,000"}
+    return [Row(row.name, row.messages, row.values, row.unit, targets[n], row.ratios) for n, row in rows.items()]
+
+
+def _instruments() -> list[Row]:
+    return [
+        _books_row("1,000 instruments interleaved", simulate(MESSAGES, seed=3, instruments=1_000, resting=100), "15")
+    ]
+
+
+def _books_row(name: str, session: Session, target: str) -> Row:
+    """Time the flow of a session after its opening snapshots; a session begins with clears, so it can be repeated."""
+    opening = int((session.records["flags"] & int(Flag.SNAPSHOT) == 0).argmax())
+    flow = session.records[opening:]
+    passes = max(1, PER_RUN // len(flow))
+    rates = []
+    books = Books()
+    for run in range(RUNS + 1):
+        elapsed = 0.0
+        for _ in range(passes if run else 1):
+            books.apply(session.records[:opening])
+            begun = time.perf_counter()
+            for start in range(0, len(flow), BATCH):
+                books.apply(flow[start : start + BATCH])
+            elapsed += time.perf_counter() - begun
+            _expect({book.status.instrument_id: book.digest() for book in books.values()}, session)
+        rates.append(passes * len(flow) / elapsed / 1e6)
+    return Row(name, passes * len(flow), rates[1:], "M/s", target)
+
+
+def _expect(digests: dict[int, str], session: Session) -> None:
+    if digests != {number: session.digest(number) for number in session.instrument_ids}:
+        raise InternalError("the bench built a book that differs from the simulator's own")
+
+
+def _real_book() -> list[Row]:
+    """Time the challenge's own file, repeated with fresh ids behind a clear, where `MBO_DATA` has it."""
+    path = Path(os.environ.get("MBO_DATA", "")) / "CLX5_mbo.dbn"
+    if not os.environ.get("MBO_DATA") or not path.exists():
+        return []
+    records = mbo.read_dbn(path).load()
+    clear = np.zeros(1, MBO_DTYPE)
+    clear[:] = records[:1]
+    clear["action"], clear["side"], clear["price"], clear["flags"] = (
+        Action.CLEAR,
+        Side.NONE,
+        UNDEF_PRICE,
+        int(Flag.LAST),
+    )
+    turns = MESSAGES // len(records)
+    stream = np.concatenate([clear, records] * turns)
+    stream["order_id"] += np.repeat(np.arange(turns, dtype=np.uint64) << np.uint64(44), len(records) + 1)
+    expected = Book()
+    expected.apply(stream[-len(records) - 1 :])
+    rates = []
+    for run in range(RUNS + 1):
+        book, begun = Book(), time.perf_counter()
+        for _ in range(PER_RUN // len(stream) if run else 1):
+            for start in range(0, len(stream), BATCH):
+                book._books.apply(stream[start : start + BATCH])
+        rates.append(book.status.messages / (time.perf_counter() - begun) / 1e6)
+        if book.digest() != expected.digest():
+            raise InternalError("the bench built two different books from the same records")
+    return [Row("book only, CLX5 repeated", book.status.messages, rates[1:], "M/s", "25 (floor 15)")]
+
+
+# ---------------------------------------------------------------- what runs beside it
+
+
+class PlainBook:
+    """What one writes on the first afternoon: a dict of orders and a sorted dict of queues, fed with decoded tuples."""
+
+    def __init__(self) -> None:
+        self.orders: dict[int, tuple[int, int]] = {}
+        self.sides = {int(Side.BID): SortedDict(), int(Side.ASK): SortedDict()}
+
+    def apply(self, messages: list[tuple[int, int, int, int, int]]) -> None:
+        """Apply (action, side, order_id, price, size)."""
+        for action, side, order_id, price, size in messages:
+            if action == Action.ADD:
+                self.add(side, order_id, price, size)
+            elif action == Action.CANCEL:
+                if order_id in self.orders:
+                    rest = self.remove(order_id) - size
+                    if rest > 0:
+                        self.add(side, order_id, price, rest)
+            elif action == Action.MODIFY:
+                where = self.orders.get(order_id)
+                if where == (side, price) and self.sides[side][price][order_id] > size:
+                    self.sides[side][price][order_id] = size
+                else:
+                    if where:
+                        self.remove(order_id)
+                    self.add(side, order_id, price, size)
+            elif action == Action.CLEAR:
+                self.__init__()  # type: ignore[misc]
+
+    def add(self, side: int, order_id: int, price: int, size: int) -> None:
+        """Put an order at the back of its queue."""
+        self.orders[order_id] = (side, price)
+        self.sides[side].setdefault(price, {})[order_id] = size
+
+    def remove(self, order_id: int) -> int:
+        """Take an order out; returns its size."""
+        side, price = self.orders.pop(order_id)
+        queue = self.sides[side][price]
+        size: int = queue.pop(order_id)
+        if not queue:
+            del self.sides[side][price]
+        return size
+
+    def best(self) -> tuple[int, int]:
+        """Give the best bid and ask."""
+        return self.sides[Side.BID].peekitem(-1)[0], self.sides[Side.ASK].peekitem(0)[0]
+
+
+def _reference(records: RecordArray) -> Iterator[float]:
+    while True:
+        book, begun = ReferenceBook(), time.perf_counter()
+        book.apply(records)
+        yield time.perf_counter() - begun
+        _same_best(records, tuple(side.price for side in book.bbo if side))
+
+
+def _plain(records: RecordArray) -> Iterator[float]:
+    columns = (records[name].tolist() for name in ("action", "side", "order_id", "price", "size"))
+    messages = list(zip(*columns, strict=True))
+    while True:
+        book, begun = PlainBook(), time.perf_counter()
+        book.apply(messages)
+        yield time.perf_counter() - begun
+        _same_best(records, book.best())
+
+
+def _same_best(records: RecordArray, best: tuple[int, ...]) -> None:
+    fast = Book()
+    fast.apply(records)
+    if best != tuple(side.price for side in fast.bbo if side):
+        raise InternalError("the books of the bench end with different best prices")
+
+
+def _slow_row(name: str, make: Callable[[RecordArray], Iterator[float]], records: RecordArray) -> Row:
+    timed = make(records)
+    return Row(name, len(records), [len(records) / next(timed) / 1e6 for _ in range(RUNS)], "M/s")
+
+
+# ---------------------------------------------------------------- starting up
+
+
+def _start_up() -> list[Row]:
+    bare = _seconds([sys.executable, "-c", "pass"])
+    imported = [value - statistics.median(bare) for value in _seconds([sys.executable, "-c", "import mbo"])]
+    shown = _seconds(
+        [sys.executable, "-c", "from mbo.cli import main; main()", "book", str(mbo.SIMULATED), "--symbol", "SIM1"]
+    )
+    return [
+        Row("import mbo (beyond python itself)", 0, imported, "s", "at most 0.3"),
+        Row("mbo book FILE, start to end", 0, shown, "s", "at most 1.5"),
+    ]
+
+
+def _seconds(command: list[str]) -> list[float]:
+    times = []
+    for _ in range(RUNS + 1):
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)  # noqa: S603 - our own interpreter
+        times.append(time.perf_counter() - begun)
+    return times[1:]

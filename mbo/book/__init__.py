@@ -1,0 +1,12 @@
+"""Order books: the fast one, the readable one that judges it, and the rules both obey."""
+
+from __future__ import annotations
+
+from mbo.book.engine import Book, Books
+from mbo.book.interface import ANOMALIES, BBO, Anomaly, L3Book, Status
+from mbo.book.reference import ReferenceBook
+from mbo.book.rows import Level, Levels, Order, Orders
+
+__all__ = [
+    "ANOMALIES", "BBO", "Anomaly", "Book", "Books", "L3Book", "Level", "Levels", "Order", "Orders", "ReferenceBook", "Status",
+]  # fmt: skip

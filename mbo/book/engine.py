@@ -1,0 +1,269 @@
+"""The fast book: `Books` holds every instrument of a stream in shared arrays, `Book` is the view of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from mbo.book import _kernels as k
+from mbo.book.interface import ANOMALIES, Anomaly, EqualSize, L3Book, SideLike, Status, as_side, equal_loses
+from mbo.book.rows import LEVEL_DTYPE, ORDER_DTYPE, Order
+from mbo.errors import OrderError, RequestError, RuleError, SymbolError
+from mbo.records import RecordArray, Side, as_records
+from mbo.symbols import SymbolMap
+
+Key = tuple[int, int]
+"""(publisher_id, instrument_id): what tells one book from another."""
+
+_RULES: Final = tuple(ANOMALIES)
+_NO_ROWS: Final = np.empty(0, np.int64)
+_EQUAL: Final = {"venue": k.EQUAL_BY_VENUE, "loses": k.EQUAL_LOSES, "keeps": k.EQUAL_KEEPS}
+# Small at first, so that a small book stays in the first-level cache; doubled whenever one is full.
+_ORDERS, _LEVELS, _RUNGS, _BOOKS = 256, 64, 128, 4
+
+
+class Books(Mapping[Key, "Book"]):
+    """The books of every instrument in a stream of MBO records, by (publisher_id, instrument_id).
+
+    A batch costs one pass over its records, whatever instruments they are of. `strict` and `equal_size`: see
+    `mbo.book.interface`. `symbols` gives the books their names.
+
+    >>> from mbo.simulator import simulate
+    >>> books = Books()
+    >>> books.apply(simulate(1000, seed=1, instruments=2).records)
+    >>> len(books), sum(book.status.messages for book in books.values())
+    (2, 1000)
+    """
+
+    def __init__(
+        self, *, strict: bool = False, equal_size: EqualSize = "venue", symbols: SymbolMap | None = None
+    ) -> None:
+        equal_loses(equal_size, 0)  # refuses what it does not know
+        self.strict = strict
+        self.equal_size = equal_size
+        self.symbols = symbols if symbols is not None else SymbolMap()
+        pool = np.zeros(1, k.POOL)
+        pool["free_order"] = pool["free_level"] = k.NIL
+        pool["strict"], pool["equal_size"] = strict, _EQUAL[equal_size]
+        self._state = k.State(
+            orders=_aligned(_ORDERS, k.ORDER_SLOT),
+            table=_nil(2 * _ORDERS),
+            levels=_aligned(_LEVELS, k.LEVEL_SLOT),
+            rungs=_aligned(_RUNGS, k.RUNG),
+            free_blocks=_nil(64),
+            sides=np.zeros(2 * _BOOKS, k.SIDE_SLOT),
+            books=np.zeros(_BOOKS, k.BOOK_SLOT),
+            keys=_nil(2 * _BOOKS),
+            anomalies=np.zeros((_BOOKS, len(_RULES)), k.ANOMALY_SLOT),
+            pool=pool,
+        )
+
+    def apply(self, records: RecordArray, *, rows: int | npt.NDArray[np.int64] | None = None) -> None:
+        """Apply MBO records in their order.
+
+        `rows` are the numbers they have in their stream, or the first one's, for the anomalies; else they are numbered on from 0.
+
+        In strict mode `RuleError` at the first record that breaks a rule: those before it are applied, it and the rest are not.
+        """
+        records = as_records(records)
+        numbers = _NO_ROWS
+        if isinstance(rows, int):
+            self._state.pool["position"] = rows
+        elif rows is not None:
+            numbers = np.ascontiguousarray(rows, np.int64)
+            if len(numbers) != len(records):
+                raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
+        status, done = k.apply(self._state, records, numbers, 0)
+        while status != k.DONE and status < k.BROKEN:
+            self._grow(status)
+            status, done = k.apply(self._state, records, numbers, done)
+        position = int(self._state.pool["position"][0])
+        self._state.pool["position"] += done
+        if status >= k.BROKEN:
+            bad = records[done]
+            index = int(numbers[done]) if len(numbers) else position + done
+            place = {name: int(bad[name]) for name in ("order_id", "ts_event", "sequence")}
+            raise RuleError(_RULES[status - k.BROKEN], index=index, **place)
+
+    def _grow(self, what: int) -> None:
+        state = self._state
+        if what == k.GROW_ORDERS:
+            orders = _enlarged(state.orders)
+            self._state = state._replace(orders=orders, table=_nil(2 * len(orders)))
+            k.rehash(self._state)
+        elif what == k.GROW_LEVELS:
+            self._state = state._replace(levels=_enlarged(state.levels))
+        elif what == k.GROW_RUNGS:
+            self._state = state._replace(rungs=_enlarged(state.rungs))
+        else:
+            books = _enlarged(state.books)
+            anomalies = np.zeros((len(books), len(_RULES)), k.ANOMALY_SLOT)
+            anomalies[: len(state.anomalies)] = state.anomalies
+            self._state = state._replace(
+                books=books, sides=_enlarged(state.sides), anomalies=anomalies, keys=_nil(2 * len(books))
+            )
+            k.rekey(self._state)
+
+    # ------------------------------------------------------------ as a mapping
+
+    def _keys(self) -> list[Key]:
+        keys = self._state.books["key"][: self._state.pool["books"][0]]
+        return [(int(key) >> 32, int(key) & 0xFFFFFFFF) for key in keys]
+
+    def __len__(self) -> int:
+        return int(self._state.pool["books"][0])
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys())
+
+    def __getitem__(self, key: Key) -> Book:
+        return Book._of(self, self._keys().index(key)) if key in self._keys() else self._missing(key)
+
+    def _missing(self, key: Key) -> Book:
+        raise KeyError(key)
+
+    def book(self, symbol: str | int | None = None) -> Book:
+        """Find the book of a symbol or an instrument id; without one, the only book. `SymbolError` where that is not one."""
+        keys = self._keys()
+        if symbol is not None:
+            wanted = {m.instrument_id for m in self.symbols.find(str(symbol))}
+            keys = [key for key in keys if key[1] in wanted]
+        if len(keys) == 1:
+            return self[keys[0]]
+        if not keys:
+            raise SymbolError("no records" + (f" of {symbol}" if symbol is not None else "") + ": there is no book")
+        raise SymbolError(
+            f"{len(keys)} books fit {symbol or 'no symbol'}: name one of {', '.join(map(self._name, keys[:8]))}"
+        )
+
+    def _name(self, key: Key) -> str:
+        return f"{self.symbols.symbol(key[1])} (publisher {key[0]})"
+
+    def __repr__(self) -> str:
+        return f"<Books of {len(self)} instruments, {int(self._state.pool['position'][0]):,} records>"
+
+
+class Book(L3Book):
+    """The book of one instrument: alone, or one of a `Books`.
+
+    >>> from mbo.simulator import simulate
+    >>> book = Book()
+    >>> book.apply(simulate(1000, seed=1).records)
+    >>> book.synced, book.crossed, book.bbo.bid.price < book.bbo.ask.price
+    (True, False, True)
+    """
+
+    def __init__(self, *, strict: bool = False, equal_size: EqualSize = "venue", symbol: str = "") -> None:
+        self._books = Books(strict=strict, equal_size=equal_size)
+        self._index = 0
+        self.symbol = symbol
+
+    @classmethod
+    def _of(cls, books: Books, index: int) -> Book:
+        book = cls.__new__(cls)
+        book._books, book._index = books, index
+        status = book.status
+        book.symbol = books.symbols.symbol(status.instrument_id, status.ts_recv)
+        return book
+
+    @property
+    def _state(self) -> k.State:
+        return self._books._state
+
+    @property
+    def _begun(self) -> bool:
+        return self._index < len(self._books)
+
+    def apply(self, records: RecordArray) -> None:
+        records = as_records(records)
+        if len(records) == 0:
+            return
+        key = (int(records["publisher_id"][0]), int(records["instrument_id"][0]))
+        mine = self._books._keys()[self._index] if self._begun else key
+        strangers = (records["publisher_id"] != mine[0]) | (records["instrument_id"] != mine[1])
+        if strangers.any():
+            first = records[int(strangers.argmax())]
+            raise RequestError(
+                f"this is the book of instrument {mine[1]} (publisher {mine[0]}): "
+                f"it does not take records of {first['instrument_id']} (publisher {first['publisher_id']})"
+            )
+        self._books.apply(records)
+
+    @property
+    def status(self) -> Status:
+        row = self._state.books[self._index]
+        key = int(row["key"])
+        return Status(
+            publisher_id=key >> 32,
+            instrument_id=key & 0xFFFFFFFF,
+            ts_event=int(row["ts_event"]),
+            ts_recv=int(row["ts_recv"]),
+            sequence=int(row["sequence"]),
+            channel_id=int(row["channel_id"]),
+            valid=bool(row["flags"] & 128),
+            synced=bool(row["synced"]),
+            suspect=bool(row["suspect"]),
+            equal_size_loses=equal_loses(self._books.equal_size, key >> 32),
+            messages=int(row["messages"]),
+            events=int(row["events"]),
+            orders=int(row["orders"]),
+        )
+
+    @property
+    def anomalies(self) -> dict[str, Anomaly]:
+        rows = self._state.anomalies[self._index].tolist()
+        return {rule: Anomaly(*row) for rule, row in zip(_RULES, rows, strict=True) if row[0]}
+
+    def depth(self, side: SideLike) -> int:
+        return int(self._state.sides[self._side(as_side(side))]["length"])
+
+    def order(self, order_id: int) -> Order:
+        state = self._state
+        position = k.locate(state, np.uint64(order_id), self._index) if self._begun and 0 <= order_id < 2**64 else k.NIL
+        if position < 0:
+            raise OrderError(f"no order {order_id} rests in the book")
+        slot = int(state.table[position])
+        order = state.orders[slot]
+        level = state.levels[order["level"]]
+        side = Side.ASK if level["side"] & 1 else Side.BID
+        ahead = int(k.size_ahead(state, slot))
+        return Order(order_id, side, int(level["price"]), int(order["size"]), ahead, int(order["ts_event"]))
+
+    def check(self) -> None:
+        from mbo.book.check import check
+
+        check(self._state)
+
+    def _side(self, side: Side) -> int:
+        return 2 * self._index + (side == Side.ASK)
+
+    def _levels(self, side: Side, stop: int) -> npt.NDArray[Any]:
+        out = np.empty(stop, LEVEL_DTYPE)
+        k.list_levels(self._state, self._side(side), out)
+        return out
+
+    def _orders(self, side: Side, start: int, stop: int) -> npt.NDArray[Any]:
+        count = k.list_orders(self._state, self._side(side), start, stop, np.empty(0, ORDER_DTYPE))
+        out = np.empty(count, ORDER_DTYPE)
+        k.list_orders(self._state, self._side(side), start, stop, out)
+        return out
+
+
+def _aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Allocate zeros that begin at a cache line, so that no 32-byte struct lies across two."""
+    memory = np.zeros(length * dtype.itemsize + 64, np.uint8)
+    skip = -memory.ctypes.data % 64
+    return memory[skip : skip + length * dtype.itemsize].view(dtype)
+
+
+def _nil(length: int) -> npt.NDArray[np.int32]:
+    return np.full(length, k.NIL, np.int32)
+
+
+def _enlarged(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    larger = _aligned(2 * len(array), array.dtype)
+    larger[: len(array)] = array
+    return larger

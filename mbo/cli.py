@@ -1,0 +1,263 @@
+"""The command line: the verbs of the package, as tables and ladders on a terminal and as files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import mbo
+from mbo.errors import MboError, RequestError
+from mbo.units import format_time
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mbo.book import Book
+    from mbo.run import Outcome
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Order books you can trust from Databento's market-by-order data.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="DBN files of MBO records, .dbn or .dbn.zst, or patterns.")
+]
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one sentence on standard error and exit code 1 (2 for a wrong call)."""
+    try:
+        app()
+    except MboError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has seen enough
+        sys.exit(1)
+    except OSError as error:
+        _fail(
+            f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error.strerror or error)
+        )
+    except KeyboardInterrupt:
+        _fail("interrupted", code=130)
+
+
+def _fail(sentence: str, code: int = 1) -> None:
+    print(f"mbo: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"mbo {mbo.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: mbo info day.dbn.zst")
+def info(files: Files) -> None:
+    """Say what files hold: their headers, and their records counted."""
+    day = mbo.read_dbn(files)
+    summary = day.summary()
+    table = _table("", "", title=None)
+    for file in day.files:
+        packed = "zstd, " if file.compressed else ""
+        table.add_row("file", f"{file.path} (DBN version {file.version}, {packed}{file.size_bytes:,} bytes)")
+    first, last = day.covers
+    table.add_row("dataset", day.dataset)
+    table.add_row("made for", f"{format_time(first)} to {format_time(last)}")
+    if summary.first is not None and summary.last is not None:
+        table.add_row("ts_recv", f"{format_time(summary.first)} to {format_time(summary.last)}")
+    table.add_row("records", f"{summary.records:,} in {summary.events:,} events")
+    table.add_row("actions", "  ".join(f"{letter} {count:,}" for letter, count in summary.actions.items()))
+    for (publisher, instrument), count in list(summary.instruments.items())[:20]:
+        symbol = day.symbol_map.symbol(instrument, summary.first)
+        table.add_row("instrument", f"{symbol} (id {instrument}, publisher {publisher}): {count:,} records")
+    if len(summary.instruments) > 20:
+        table.add_row("", f"and {len(summary.instruments) - 20:,} more instruments")
+    for name, count in summary.skipped.items():
+        table.add_row("not mbo", f"{count:,} {name} records, left out")
+    _print(table)
+
+
+@app.command(epilog="Example: mbo book day.dbn --at 2025-09-24T20:00 --json book.json")
+def book(
+    files: Files,
+    at: Annotated[str | None, typer.Option(help="Instant (UTC, by ts_recv) to show the book at, else the end.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Symbol or instrument id, where there are several.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="Levels a side: 10 drawn, and all in JSON, unless given.")
+    ] = None,
+    orders: Annotated[bool, typer.Option("--orders", help="Show every order, in priority order.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first record that breaks a rule.")] = False,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the book as JSON; - is standard output.")
+    ] = None,
+) -> None:
+    """Rebuild a book and draw it, or write it as JSON."""
+    from mbo.book.render import LADDER_DEPTH, ladder_text
+
+    found = mbo.read_dbn(files).book(symbol, at=at, strict=strict)
+    if json_path is None:
+        print(ladder_text(found, LADDER_DEPTH if depth is None else depth))
+        _print_anomalies(found)
+        if orders:
+            _print_orders(found, depth)
+        return
+    document = found.document(depth=depth, orders=orders)
+    if str(json_path) == "-":
+        print(json.dumps(document, indent=1))
+        return
+    from mbo.run import write_json
+
+    write_json(json_path, document)
+    print(f"{json_path}: {found.depth('bid')} bid and {found.depth('ask')} ask levels, {found.status.orders:,} orders")
+
+
+@app.command(epilog="Examples: mbo run    mbo run day.dbn.zst --out results")
+def run(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="DBN files; none: the bundled simulated session.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    strict: Annotated[bool, typer.Option("--strict", help="Fail at the first record that breaks a rule.")] = False,
+) -> None:
+    """Do the main job: decode, rebuild every book, write the final books and a summary as JSON."""
+    from mbo.run import run as main_job
+
+    day = mbo.read_dbn(files or mbo.SIMULATED)
+    _print_outcome(", ".join(file.path.name for file in day.files), main_job(day, out, strict=strict))
+
+
+@app.command(epilog="Example: mbo simulate --out day.dbn.zst --messages 1000000 --seed 7 --instruments 3")
+def simulate(
+    out: Annotated[Path, typer.Option(help="File to write: .dbn or .dbn.zst.")],
+    messages: Annotated[int, typer.Option(min=1, help="How many records.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, help="One seed is one sequence of bytes, on any machine.")] = 1,
+    instruments: Annotated[int, typer.Option(min=1, help="How many books.")] = 1,
+) -> None:
+    """Write a simulated session from a seeded matching engine."""
+    from mbo.simulator import write_session
+
+    written = write_session(out, messages, seed=seed, instruments=instruments)
+    books = ", ".join(list(written.digests)[:8]) + (", ..." if len(written.digests) > 8 else "")
+    print(f"{out}: {written.records:,} records of {books}, {written.size_bytes:,} bytes")
+
+
+@app.command(epilog="Examples: mbo bench core    mbo bench core --json")
+def bench(
+    name: Annotated[str, typer.Argument(help="Which suite: core.")] = "core",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure speed, with ratios against slower books on the same records."""
+    from mbo.bench import SUITES, machine
+
+    if name not in SUITES:
+        raise RequestError(f"no bench {name!r}: there is {', '.join(SUITES)}")
+    rows = SUITES[name]()
+    if as_json:
+        print(json.dumps({"machine": machine(), "rows": [row.document() for row in rows]}, indent=1))
+        return
+    table = _table(
+        "what", "messages", "M messages/s", "spread", "ratios", "target", title=f"mbo bench {name}: {machine()}"
+    )
+    for row in rows:
+        table.add_row(*row.cells())
+    _print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this installation: versions, compiled kernels, the bundled session rebuilt to its known end."""
+    from mbo.doctor import checks
+
+    table = _table("check", "found", "", title=f"mbo {mbo.__version__}")
+    failed = 0
+    for check in checks():
+        failed += not check.good
+        table.add_row(check.name, check.found, "ok" if check.good else "WRONG")
+    _print(table)
+    if failed:
+        raise RequestError(f"{failed} of the checks failed")
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _table(*columns: str, title: str | None) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=any(columns), box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _print_anomalies(found: Book) -> None:
+    from mbo.book import ANOMALIES
+
+    if not found.anomalies:
+        return
+    table = _table("counted", "records", "the first: record, order, ts_event", "what was done", title=None)
+    for rule, anomaly in found.anomalies.items():
+        first = f"{anomaly.index:,}, {anomaly.order_id}, {format_time(anomaly.ts_event)}"
+        table.add_row(rule, f"{anomaly.count:,}", first, ANOMALIES[rule])
+    print()
+    _print(table)
+
+
+def _print_orders(found: Book, depth: int | None) -> None:
+    from mbo.units import format_price
+
+    table = _table("side", "price", "order_id", "size", "queue ahead", "since", title=None)
+    for side in ("ask", "bid"):
+        levels = found.depth(side) if depth is None else min(depth, found.depth(side))
+        for level in range(levels):
+            for order in found.orders(side, level=level):
+                row: list[Any] = [side, format_price(order.price), order.order_id, f"{order.size:,}"]
+                table.add_row(*map(str, row), f"{order.queue_ahead:,}", format_time(order.ts_event))
+    print()
+    _print(table)
+
+
+def _print_outcome(name: str, outcome: Outcome) -> None:
+    from mbo.book.render import bbo_text
+
+    table = _table("", "", title=None)
+    table.add_row("input", name)
+    table.add_row("messages", f"{outcome.messages:,} in {outcome.events:,} events")
+    table.add_row("time", f"{outcome.elapsed_s:.3f} s, {outcome.messages / outcome.elapsed_s / 1e6:.1f} M messages/s")
+    _print(table)
+    books = _table("book", "orders", "best bid", "best ask", "synced", "counted", "file", title=None)
+    for found, path in zip(outcome.books.values(), outcome.files.values(), strict=True):
+        counted = ", ".join(f"{rule} {anomaly.count:,}" for rule, anomaly in found.anomalies.items()) or "nothing"
+        bid, ask = bbo_text(found)
+        books.add_row(
+            found.symbol, f"{found.status.orders:,}", bid, ask, "yes" if found.synced else "no", counted, str(path)
+        )
+    print()
+    _print(books)
+    print(f"\nsummary: {outcome.summary_file}")

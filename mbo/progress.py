@@ -1,0 +1,31 @@
+"""A progress bar for work that takes long enough to wonder: on a terminal only, gone when the work is done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+
+
+def track(items: Iterable[_Item], total: int, position: Callable[[_Item], int], label: str) -> Iterator[_Item]:
+    """Give the items on, and show on standard error how much of `total` their `position` has reached."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        for item in items:
+            yield item
+            bar.update(task, completed=position(item))
+
+
+def say(text: str) -> None:
+    """Tell a person at the terminal what takes time; nobody else is told."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)

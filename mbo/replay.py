@@ -1,0 +1,283 @@
+"""Records: the MBO records of one or many files, lazily; selected, replayed into books, handed on as Arrow."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mbo import dbn, selection, symbols
+from mbo.errors import RequestError, SymbolError, TimeError
+from mbo.progress import track
+from mbo.records import MBO_DTYPE, Flag, RecordArray, TimeField, as_records, times_of
+from mbo.schemas import MBO_COLUMNS, TRADES_COLUMNS, ArrowStream, PriceAs, times_column, to_arrow, trades_of
+from mbo.selection import Clock, Selection, Stretch, book_keys, clock_of
+from mbo.summary import Summary
+from mbo.units import UNDEF_TIMESTAMP, Time, format_time, parse_time
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mbo.book import Book, Books
+    from mbo.book.interface import EqualSize
+
+PathLike = str | os.PathLike[str]
+
+
+def read_dbn(paths: PathLike | Iterable[PathLike]) -> Records:
+    """Open DBN files of MBO records (`.dbn`, `.dbn.zst`, versions 1 to 3): one path, several, or a pattern like `"day/*.zst"`.
+
+    Reads their headers only. Several files are replayed in the order of their start, as one stream; they have to be of one
+    dataset. Raises `DataError` where a file is not DBN or of another schema, `OSError` where it cannot be read.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    found = [match for path in paths for match in _matches(os.fspath(path))]
+    if not found:
+        raise RequestError("no files to read")
+    files = sorted(map(dbn.open_file, found), key=lambda file: file.metadata.start)
+    datasets = {file.metadata.dataset for file in files}
+    if len(datasets) > 1:
+        names = ", ".join(sorted(datasets))
+        raise RequestError(f"these files are of different datasets ({names}): read them one by one")
+    return Records(tuple(files), Selection())
+
+
+def _matches(name: str) -> list[str]:
+    if Path(name).exists() or not glob.has_magic(name):
+        return [name]
+    matches = sorted(glob.glob(name))  # noqa: PTH207 - pathlib's takes no absolute pattern
+    if not matches:
+        raise FileNotFoundError(f"no file matches {name}")
+    return matches
+
+
+class Records:
+    """MBO records in the order of their files, narrowed by `select`; nothing is read before it is asked for.
+
+    An Arrow stream by itself (`pl.DataFrame(day)`, `pa.table(day)`): Databento's columns, prices int64 in units of 1e-9.
+    """
+
+    def __init__(
+        self, files: tuple[dbn.DbnFile, ...], chosen: Selection, symbol_map: symbols.SymbolMap | None = None
+    ) -> None:
+        self.files = files
+        self.selection = chosen
+        self._symbol_map = symbol_map
+
+    # ------------------------------------------------------------ what there is
+
+    @property
+    def dataset(self) -> str:
+        """Databento's code, such as GLBX.MDP3."""
+        return str(self.files[0].metadata.dataset)
+
+    @property
+    def symbol_map(self) -> symbols.SymbolMap:
+        """Which symbol each instrument id stands for, and when; a live recording without a table is read through for it."""
+        if self._symbol_map is None:
+            self._symbol_map = symbols.SymbolMap(mapping for file in self.files for mapping in file.symbol_map())
+        return self._symbol_map
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols of the selection."""
+        wanted = self.selection.instruments
+        return (self.symbol_map if wanted is None else symbols.SymbolMap(wanted)).symbols
+
+    @property
+    def covers(self) -> tuple[int, int]:
+        """The first and the last nanosecond that the files were made for, by their headers (which may not know the last)."""
+        starts = [file.metadata.start for file in self.files]
+        ends = [file.metadata.end for file in self.files if file.metadata.end not in (None, UNDEF_TIMESTAMP)]
+        return min(starts), max(ends) - 1 if ends else min(starts)
+
+    def summary(self) -> Summary:
+        """Read everything once and count it."""
+        skipped = dbn.Skipped()
+        return Summary.of((stretch.records for stretch in self._stretches("counting", skipped)), skipped.counts)
+
+    def select(
+        self,
+        symbol: str | int | Iterable[str | int] | None = None,
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+        publisher_id: int | None = None,
+        by: Clock = "recv",
+    ) -> Records:
+        """Narrow to symbols or instrument ids, to `start` <= time < `end`, and to a publisher.
+
+        What is given takes the place of what was chosen before of its kind (instruments, times, publisher); the rest stays. The
+        time is ts_recv, or ts_event with `by="event"` and where ts_recv is missing. A book built from a selection sees the selected
+        records only: for the book at an instant, with all that came before, use `book(at=...)`.
+        """
+        new: dict[str, object] = {}
+        if symbol is not None:
+            names = [symbol] if isinstance(symbol, str | Integral) else list(symbol)  # type: ignore[arg-type]
+            new["instruments"] = tuple(mapping for name in names for mapping in self.symbol_map.find(name))
+            if not names:
+                raise SymbolError("no symbol is selected: the list is empty")
+        if publisher_id is not None:
+            new["publisher_id"] = publisher_id
+        if start is not None or end is not None:
+            new["clock"] = clock_of(by)
+            new["start"] = None if start is None else parse_time(start)
+            new["end"] = None if end is None else parse_time(end)
+            if start is not None and end is not None and new["start"] >= new["end"]:  # type: ignore[operator]
+                raise TimeError(f"nothing lies between {start} and {end}: the end has to be later")
+        return Records(self.files, replace(self.selection, **new), self._symbol_map)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------ records out
+
+    def batches(self) -> Iterator[RecordArray]:
+        """Give the records in order, in read-only arrays of at most 65,536 (`mbo.MBO_DTYPE`), in memory flat in the file's size."""
+        for stretch in self._stretches("reading"):
+            yield stretch.records
+
+    def load(self) -> RecordArray:
+        """Give all records as one read-only array; of one whole plain file it is a view of the file's own pages."""
+        if self.selection == Selection() and len(self.files) == 1:
+            whole = self.files[0].whole()
+            if whole is not None:
+                return whole
+        batches = list(self.batches())
+        return as_records(np.concatenate(batches) if batches else np.empty(0, MBO_DTYPE))
+
+    def arrow(self, *, px: PriceAs = "fixed") -> ArrowStream:
+        """Give the records as a lazy Arrow stream; `px` says how prices leave: "fixed" (int64, 1e-9), "decimal" or "float"."""
+        return ArrowStream(lambda: self._arrow_batches(px), f"<mbo stream of {self!r}>")
+
+    def trades(self, *, px: PriceAs = "fixed") -> ArrowStream:
+        """Give the trades (action T; side is the aggressor's) as a lazy Arrow stream in Databento's `trades` schema."""
+        return ArrowStream(lambda: self._trade_batches(px), f"<trades stream of {self!r}>")
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.arrow().__arrow_c_stream__(requested_schema)
+
+    def _arrow_batches(self, px: PriceAs) -> Iterator[pa.RecordBatch]:
+        yield self._arrow_batch(selection.empty(ts_out=self.files[0].metadata.ts_out), px)  # for its schema
+        for stretch in self._stretches("reading"):
+            yield self._arrow_batch(stretch, px)
+
+    def _arrow_batch(self, stretch: Stretch, px: PriceAs) -> pa.RecordBatch:
+        extra = {} if stretch.ts_out is None else {"ts_out": times_column(stretch.ts_out)}
+        extra["symbol"] = self.symbol_map.column(stretch.records)
+        return to_arrow(stretch.records, MBO_COLUMNS, px=px, extra=extra)
+
+    def _trade_batches(self, px: PriceAs) -> Iterator[pa.RecordBatch]:
+        yield self._trade_batch(selection.empty(), px)
+        for stretch in self._stretches("reading"):
+            yield self._trade_batch(stretch, px)
+
+    def _trade_batch(self, stretch: Stretch, px: PriceAs) -> pa.RecordBatch:
+        trades = trades_of(stretch.records)
+        return to_arrow(trades, TRADES_COLUMNS, px=px, extra={"symbol": self.symbol_map.column(trades)})
+
+    def _stretches(self, label: str, skipped: dbn.Skipped | None = None) -> Iterator[Stretch]:
+        """Read the files and give what the selection leaves of each batch."""
+        total = sum(file.size_bytes for file in self.files)
+        for stretch in track(self._everything(skipped), total, lambda stretch: stretch.read_bytes, label):
+            left = self.selection.of(stretch)
+            if len(left.records):
+                yield left
+
+    def _everything(self, skipped: dbn.Skipped | None) -> Iterator[Stretch]:
+        rows = read = 0
+        for file in self.files:
+            count = 0
+            for batch in file.batches(skipped):
+                yield Stretch(batch.records, rows + batch.first, batch.ts_out, read + batch.read_bytes)
+                count = batch.first + len(batch.records)
+            rows += count
+            read += file.size_bytes
+
+    # ------------------------------------------------------------ books
+
+    def book(
+        self,
+        symbol: str | int | None = None,
+        *,
+        at: Time | None = None,
+        by: Clock = "recv",
+        strict: bool = False,
+        equal_size: EqualSize = "venue",
+    ) -> Book:
+        """Replay into the book of one instrument: the only one of the selection, or `symbol`.
+
+        With `at` it is the state after the last event, in the stream's order, whose F_LAST record has ts_recv at or before `at`
+        (ts_event with `by="event"`, and where ts_recv is missing). `TimeError` where `at` is outside the data or before the
+        instrument's first event, `SymbolError` where the instrument is not one, `RuleError` in strict mode at the first record
+        that breaks a rule.
+        """
+        chosen = self if symbol is None else self.select(symbol)
+        books = chosen.books(at=at, by=by, strict=strict, equal_size=equal_size)
+        what = symbol if symbol is not None else ", ".join(chosen.symbols) or "the selection"
+        if not books and at is not None:
+            raise TimeError(f"no event of {what} is complete at {format_time(parse_time(at))}")
+        if not books:
+            raise SymbolError(f"there are no records of {what} in the data")
+        return books.book()
+
+    def books(
+        self, *, at: Time | None = None, by: Clock = "recv", strict: bool = False, equal_size: EqualSize = "venue"
+    ) -> Books:
+        """Replay into the books of all instruments of the selection; see `book` for `at`.
+
+        An instrument without a complete event at that instant has no book.
+        """
+        from mbo.book import Books
+
+        last_rows = None if at is None else self._last_rows(parse_time(at), clock_of(by))
+        books = Books(strict=strict, equal_size=equal_size, symbols=self.symbol_map)
+        for stretch in self._stretches("replaying"):
+            if last_rows is not None:
+                if stretch.numbers[0] > max(last_rows.values(), default=-1):
+                    break  # all that follows is later than `at`
+                stretch = stretch.until(last_rows)
+            books.apply(stretch.records, rows=stretch.rows)
+        return books
+
+    def _last_rows(self, at: int, clock: TimeField) -> dict[int, int]:
+        """Find, by book key, the number of the last F_LAST record at or before `at`."""
+        last_rows: dict[int, int] = {}
+        first, last = self.covers
+        for stretch in self._stretches("finding the instant"):
+            times = times_of(stretch.records, clock)
+            known = times[times != UNDEF_TIMESTAMP]
+            if len(known):
+                first, last = min(first, int(known.min())), max(last, int(known.max()))
+            ends = np.flatnonzero((stretch.records["flags"] & int(Flag.LAST) != 0) & (times <= at))
+            keys, numbers = book_keys(stretch.records[ends]), stretch.numbers[ends]
+            if len(keys) and keys.min() == keys.max():
+                last_rows[int(keys[0])] = int(numbers[-1])
+            else:
+                last_rows |= dict(zip(keys.tolist(), numbers.tolist(), strict=True))
+        if not first <= at <= last:
+            span = f"from {format_time(first)} to {format_time(last)}"
+            raise TimeError(f"{format_time(at)} is outside the data, which goes {span}")
+        return last_rows
+
+    # ------------------------------------------------------------ for people
+
+    def __repr__(self) -> str:
+        name = self.files[0].path.name if len(self.files) == 1 else f"{len(self.files)} files"
+        chosen = "" if self.selection == Selection() else ", selected"
+        return f"<Records of {name}, {self.dataset}{chosen}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        first, last = self.covers
+        rows = [("file", str(file.path)) for file in self.files[:10]]
+        rows += [("dataset", self.dataset), ("from", format_time(first)), ("to", format_time(last))]
+        if self._symbol_map is not None or all(file.metadata.schema is not None for file in self.files):
+            rows.append(("symbols", ", ".join(self.symbols[:20])))  # those of a live recording are not in its header
+        cells = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in rows)
+        return f"<table>{cells}</table>"
