@@ -30,9 +30,13 @@ from mbo.units import UNDEF_PRICE
 
 RUNS: Final = 5
 MESSAGES: Final = 4_000_000  # of one session: far more than any cache holds
-PER_RUN: Final = 50_000_000  # a session is repeated until a run has so many
+PER_RUN: Final = 50_000_000  # a session is repeated until a run has so many,
+LONGEST_S: Final = 10  # or lasts so long
 SLOW_MESSAGES: Final = 200_000
+RESTING: Final = (1_000, 10_000, 1_000_000)
+INSTRUMENTS: Final = 1_000
 BATCH: Final = 1 << 16
+ROWS: Final = 9  # without MBO_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def core() -> list[Row]:
     """Measure the books alone, and starting up."""
     steps: list[Callable[[], list[Row]]] = [_small_book, _resting, _instruments, _start_up]
     done = enumerate((row for step in steps for row in step()), 1)
-    return [row for _, row in track(done, 8, lambda step: step[0], "bench core")]
+    return [row for _, row in track(done, ROWS, lambda step: step[0], "bench core")]
 
 
 SUITES: Final = {"core": core}
@@ -99,39 +103,37 @@ def _small_book() -> list[Row]:
 
 
 def _resting() -> list[Row]:
-    rows = {
-        n: _books_row(f"{n:,} orders resting", simulate(MESSAGES, seed=2, resting=n), "")
-        for n in (1_000, 10_000, 1_000_000)
-    }
-    rows[1_000_000].ratios["the time with 1,000"] = rows[1_000].median / rows[1_000_000].median
-    targets = {1_000: "", 10_000: "15", 1_000_000: "at most 3 x the time with 1,000"}
-    return [Row(row.name, row.messages, row.values, row.unit, targets[n], row.ratios) for n, row in rows.items()]
+    targets = ("", "15", "at most 3 x the time with 1,000")
+    rows = [
+        _books_row(f"{n:,} orders resting", simulate(MESSAGES, seed=2, resting=n), target)
+        for n, target in zip(RESTING, targets, strict=True)
+    ]
+    rows[-1].ratios[f"the time with {RESTING[0]:,}"] = rows[0].median / rows[-1].median
+    return rows
 
 
 def _instruments() -> list[Row]:
-    return [
-        _books_row("1,000 instruments interleaved", simulate(MESSAGES, seed=3, instruments=1_000, resting=100), "15")
-    ]
+    session = simulate(MESSAGES, seed=3, instruments=INSTRUMENTS, resting=100)
+    return [_books_row(f"{INSTRUMENTS:,} instruments interleaved", session, "15")]
 
 
 def _books_row(name: str, session: Session, target: str) -> Row:
     """Time the flow of a session after its opening snapshots; a session begins with clears, so it can be repeated."""
     opening = int((session.records["flags"] & int(Flag.SNAPSHOT) == 0).argmax())
     flow = session.records[opening:]
-    passes = max(1, PER_RUN // len(flow))
-    rates = []
-    books = Books()
+    books, rates, messages = Books(), [], 0
     for run in range(RUNS + 1):
-        elapsed = 0.0
-        for _ in range(passes if run else 1):
+        elapsed, messages = 0.0, 0
+        while elapsed < LONGEST_S and messages < (PER_RUN if run else 1):
             books.apply(session.records[:opening])
             begun = time.perf_counter()
             for start in range(0, len(flow), BATCH):
                 books.apply(flow[start : start + BATCH])
             elapsed += time.perf_counter() - begun
-            _expect({book.status.instrument_id: book.digest() for book in books.values()}, session)
-        rates.append(passes * len(flow) / elapsed / 1e6)
-    return Row(name, passes * len(flow), rates[1:], "M/s", target)
+            messages += len(flow)
+        _expect({book.status.instrument_id: book.digest() for book in books.values()}, session)
+        rates.append(messages / elapsed / 1e6)
+    return Row(name, messages, rates[1:], "M/s", target)
 
 
 def _expect(digests: dict[int, str], session: Session) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mbo.errors import RequestError
 from mbo.files import replacing
 from mbo.records import MBO_DTYPE
 
@@ -45,6 +46,8 @@ def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
     begun = time.perf_counter()
     books = day.books(strict=strict)
     elapsed = time.perf_counter() - begun
+    if not books:
+        raise RequestError(f"there are no MBO records in {', '.join(str(file.path) for file in day.files)}")
     statuses = [book.status for book in books.values()]
     files = {}
     for name, book in _named(books).items():

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from mbo.book import _kernels as k
+from mbo.book import _queue_kernels as queues
+from mbo.book import _state_kernels as arrays
 from mbo.errors import InternalError
 from mbo.units import UNDEF_PRICE, UNDEF_SIZE
 
 
-def check(state: k.State) -> None:
+def check(state: arrays.State) -> None:
     """Raise `InternalError` at the first broken invariant of any book in these arrays. O(all orders and free entries)."""
     _Walk(state).all()
 
 
 class _Walk:
-    def __init__(self, state: k.State) -> None:
+    def __init__(self, state: arrays.State) -> None:
         self.state = state
         self.seen_entries: set[int] = set()
         self.seen_levels: set[int] = set()
@@ -56,16 +57,18 @@ class _Walk:
 
     def one_queue(self, level: int) -> None:
         slot = self.state.levels[level]
-        entry, before, size, count, aggregates = int(slot["head"]), k.NIL, 0, 0, 0
-        self.require(entry != k.NIL, f"level {level} is empty")
-        while entry != k.NIL:
+        entry, before, size, count, aggregates = int(slot["head"]), arrays.NIL, 0, 0, 0
+        self.require(entry != arrays.NIL, f"level {level} is empty")
+        while entry != arrays.NIL:
             order: Any = self.state.orders[entry]
             self.require(entry not in self.seen_entries, f"entry {entry} is in two queues")
             self.seen_entries.add(entry)
             self.require(int(order["prev"]) == before, f"entry {entry} has another one before it")
             self.require(0 < order["size"] < UNDEF_SIZE, f"entry {entry} has size {order['size']}")
-            aggregate = int(order["level"]) >= k.AGGREGATE
-            self.require(int(order["level"]) & ~k.AGGREGATE == level, f"entry {entry} thinks it is in another level")
+            aggregate = int(order["level"]) >= arrays.AGGREGATE
+            self.require(
+                int(order["level"]) & ~arrays.AGGREGATE == level, f"entry {entry} thinks it is in another level"
+            )
             size += int(order["size"])
             if aggregate:
                 aggregates += 1
@@ -79,15 +82,15 @@ class _Walk:
         self.require(int(slot["count"]) == count, f"level {level} has {count} orders, not {slot['count']}")
 
     def table(self) -> None:
-        entries = {int(entry) for entry in self.state.table if entry != k.NIL}
+        entries = {int(entry) for entry in self.state.table if entry != arrays.NIL}
         self.require(entries == self.indexed, "the table of order ids and the queues hold different orders")
-        self.require(int((self.state.table != k.NIL).sum()) == len(entries), "an order is in the table twice")
+        self.require(int((self.state.table != arrays.NIL).sum()) == len(entries), "an order is in the table twice")
         self.require(2 * len(self.state.orders) == len(self.state.table), "the table and the pool do not fit")
         for entry in entries:
             order = self.state.orders[entry]
             book = int(self.state.levels[int(order["level"])]["side"]) >> 1
-            position = k.locate(self.state, order["order_id"], book)
-            found = position != k.NIL and int(self.state.table[position]) == entry
+            position = queues.locate(self.state, order["order_id"], book)
+            found = position != arrays.NIL and int(self.state.table[position]) == entry
             self.require(found, f"order {order['order_id']} is not found by its id")
 
     def free_entries(self) -> None:
@@ -101,7 +104,7 @@ class _Walk:
 
     def chain(self, head: int, array: Any, link: str) -> set[int]:
         seen: set[int] = set()
-        while head != k.NIL:
+        while head != arrays.NIL:
             self.require(head not in seen, f"a free list runs in a circle at {head}")
             seen.add(head)
             head = int(array[head][link])
@@ -112,7 +115,7 @@ class _Walk:
         used = [(int(s["start"]), int(s["capacity"])) for s in self.state.sides if s["capacity"]]
         for power, head in enumerate(self.state.free_blocks):
             block = int(head)
-            while block != k.NIL:
+            while block != arrays.NIL:
                 used.append((block, 1 << power))
                 self.require(len(used) <= len(self.state.rungs), "a free list of blocks runs in a circle")
                 block = int(self.state.rungs[block]["level"])

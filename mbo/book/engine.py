@@ -8,7 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mbo.book import _kernels as k
+from mbo import _jit
+from mbo.book import _kernels as rules
+from mbo.book import _queue_kernels as queues
+from mbo.book import _state_kernels as arrays
 from mbo.book.interface import ANOMALIES, Anomaly, EqualSize, L3Book, SideLike, Status, as_side, equal_loses
 from mbo.book.rows import LEVEL_DTYPE, ORDER_DTYPE, Order
 from mbo.errors import OrderError, RequestError, RuleError, SymbolError
@@ -20,7 +23,7 @@ Key = tuple[int, int]
 
 _RULES: Final = tuple(ANOMALIES)
 _NO_ROWS: Final = np.empty(0, np.int64)
-_EQUAL: Final = {"venue": k.EQUAL_BY_VENUE, "loses": k.EQUAL_LOSES, "keeps": k.EQUAL_KEEPS}
+_EQUAL: Final = {"venue": rules.EQUAL_BY_VENUE, "loses": rules.EQUAL_LOSES, "keeps": rules.EQUAL_KEEPS}
 # Small at first, so that a small book stays in the first-level cache; doubled whenever one is full.
 _ORDERS, _LEVELS, _RUNGS, _BOOKS = 256, 64, 128, 4
 
@@ -45,19 +48,20 @@ class Books(Mapping[Key, "Book"]):
         self.strict = strict
         self.equal_size = equal_size
         self.symbols = symbols if symbols is not None else SymbolMap()
-        pool = np.zeros(1, k.POOL)
-        pool["free_order"] = pool["free_level"] = k.NIL
+        pool = np.zeros(1, arrays.POOL)
+        pool["free_order"] = pool["free_level"] = arrays.NIL
         pool["strict"], pool["equal_size"] = strict, _EQUAL[equal_size]
-        self._state = k.State(
-            orders=_aligned(_ORDERS, k.ORDER_SLOT),
+        _jit.announce("apply")
+        self._state = arrays.State(
+            orders=_aligned(_ORDERS, arrays.ORDER_SLOT),
             table=_nil(2 * _ORDERS),
-            levels=_aligned(_LEVELS, k.LEVEL_SLOT),
-            rungs=_aligned(_RUNGS, k.RUNG),
+            levels=_aligned(_LEVELS, arrays.LEVEL_SLOT),
+            rungs=_aligned(_RUNGS, arrays.RUNG),
             free_blocks=_nil(64),
-            sides=np.zeros(2 * _BOOKS, k.SIDE_SLOT),
-            books=np.zeros(_BOOKS, k.BOOK_SLOT),
+            sides=np.zeros(2 * _BOOKS, arrays.SIDE_SLOT),
+            books=np.zeros(_BOOKS, arrays.BOOK_SLOT),
             keys=_nil(2 * _BOOKS),
-            anomalies=np.zeros((_BOOKS, len(_RULES)), k.ANOMALY_SLOT),
+            anomalies=np.zeros((_BOOKS, len(_RULES)), arrays.ANOMALY_SLOT),
             pool=pool,
         )
 
@@ -76,36 +80,36 @@ class Books(Mapping[Key, "Book"]):
             numbers = np.ascontiguousarray(rows, np.int64)
             if len(numbers) != len(records):
                 raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
-        status, done = k.apply(self._state, records, numbers, 0)
-        while status != k.DONE and status < k.BROKEN:
+        status, done = rules.apply(self._state, records, numbers, 0)
+        while status != arrays.DONE and status < rules.BROKEN:
             self._grow(status)
-            status, done = k.apply(self._state, records, numbers, done)
+            status, done = rules.apply(self._state, records, numbers, done)
         position = int(self._state.pool["position"][0])
         self._state.pool["position"] += done
-        if status >= k.BROKEN:
+        if status >= rules.BROKEN:
             bad = records[done]
             index = int(numbers[done]) if len(numbers) else position + done
             place = {name: int(bad[name]) for name in ("order_id", "ts_event", "sequence")}
-            raise RuleError(_RULES[status - k.BROKEN], index=index, **place)
+            raise RuleError(_RULES[status - rules.BROKEN], index=index, **place)
 
     def _grow(self, what: int) -> None:
         state = self._state
-        if what == k.GROW_ORDERS:
+        if what == arrays.GROW_ORDERS:
             orders = _enlarged(state.orders)
             self._state = state._replace(orders=orders, table=_nil(2 * len(orders)))
-            k.rehash(self._state)
-        elif what == k.GROW_LEVELS:
+            arrays.rehash(self._state)
+        elif what == arrays.GROW_LEVELS:
             self._state = state._replace(levels=_enlarged(state.levels))
-        elif what == k.GROW_RUNGS:
+        elif what == arrays.GROW_RUNGS:
             self._state = state._replace(rungs=_enlarged(state.rungs))
         else:
             books = _enlarged(state.books)
-            anomalies = np.zeros((len(books), len(_RULES)), k.ANOMALY_SLOT)
+            anomalies = np.zeros((len(books), len(_RULES)), arrays.ANOMALY_SLOT)
             anomalies[: len(state.anomalies)] = state.anomalies
             self._state = state._replace(
                 books=books, sides=_enlarged(state.sides), anomalies=anomalies, keys=_nil(2 * len(books))
             )
-            k.rekey(self._state)
+            rules.rekey(self._state)
 
     # ------------------------------------------------------------ as a mapping
 
@@ -170,7 +174,7 @@ class Book(L3Book):
         return book
 
     @property
-    def _state(self) -> k.State:
+    def _state(self) -> arrays.State:
         return self._books._state
 
     @property
@@ -222,14 +226,18 @@ class Book(L3Book):
 
     def order(self, order_id: int) -> Order:
         state = self._state
-        position = k.locate(state, np.uint64(order_id), self._index) if self._begun and 0 <= order_id < 2**64 else k.NIL
+        position = (
+            queues.locate(state, np.uint64(order_id), self._index)
+            if self._begun and 0 <= order_id < 2**64
+            else arrays.NIL
+        )
         if position < 0:
             raise OrderError(f"no order {order_id} rests in the book")
         slot = int(state.table[position])
         order = state.orders[slot]
         level = state.levels[order["level"]]
         side = Side.ASK if level["side"] & 1 else Side.BID
-        ahead = int(k.size_ahead(state, slot))
+        ahead = int(queues.size_ahead(state, slot))
         return Order(order_id, side, int(level["price"]), int(order["size"]), ahead, int(order["ts_event"]))
 
     def check(self) -> None:
@@ -242,13 +250,13 @@ class Book(L3Book):
 
     def _levels(self, side: Side, stop: int) -> npt.NDArray[Any]:
         out = np.empty(stop, LEVEL_DTYPE)
-        k.list_levels(self._state, self._side(side), out)
+        queues.list_levels(self._state, self._side(side), out)
         return out
 
     def _orders(self, side: Side, start: int, stop: int) -> npt.NDArray[Any]:
-        count = k.list_orders(self._state, self._side(side), start, stop, np.empty(0, ORDER_DTYPE))
+        count = queues.list_orders(self._state, self._side(side), start, stop, np.empty(0, ORDER_DTYPE))
         out = np.empty(count, ORDER_DTYPE)
-        k.list_orders(self._state, self._side(side), start, stop, out)
+        queues.list_orders(self._state, self._side(side), start, stop, out)
         return out
 
 
@@ -260,7 +268,7 @@ def _aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 
 def _nil(length: int) -> npt.NDArray[np.int32]:
-    return np.full(length, k.NIL, np.int32)
+    return np.full(length, arrays.NIL, np.int32)
 
 
 def _enlarged(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

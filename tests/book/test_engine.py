@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mbo.book import Book, Books, ReferenceBook
-from mbo.book import _kernels as k
+from mbo.book._state_kernels import NIL
 from mbo.errors import InternalError, RequestError, RuleError, SymbolError
 from mbo.symbols import Mapping, SymbolMap
 from tests.book.tapes import TICK, record, tape, wild
@@ -191,6 +191,6 @@ def test_check_sees_a_lost_table_entry():
     book = Book()
     book.apply(tape("A 1 B 100 5", "A 2 B 100 1"))
     table = book._state.table
-    table[np.flatnonzero(table == 1)] = k.NIL
+    table[np.flatnonzero(table == 1)] = NIL
     with pytest.raises(InternalError, match="hold different orders"):
         book.check()

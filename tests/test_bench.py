@@ -1,0 +1,47 @@
+"""The bench measures what it says: small runs of every row, and a wrong book would stop it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mbo import bench
+from mbo.errors import InternalError
+from mbo.simulator import simulate
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for name, value in {
+        "RUNS": 2,
+        "MESSAGES": 12_000,
+        "PER_RUN": 20_000,
+        "SLOW_MESSAGES": 5_000,
+        "RESTING": (50, 100, 400),
+    }.items():
+        monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr(bench, "INSTRUMENTS", 10)
+
+
+def test_every_row_of_core_is_measured(small, monkeypatch):
+    monkeypatch.delenv("MBO_DATA", raising=False)
+    rows = bench.core()
+    assert len(rows) == bench.ROWS
+    assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)
+    assert set(rows[0].ratios) == {"ReferenceBook", "dict + SortedDict"}
+    assert json.dumps([row.document() for row in rows])
+    assert all(len(row.cells()) == 6 for row in rows)
+
+
+def test_a_wrong_book_stops_the_bench(small, monkeypatch):
+    session = simulate(2_000, seed=1)
+    monkeypatch.setattr(type(session), "digest", lambda self, number: "wrong")
+    with pytest.raises(InternalError, match="differs from the simulator's own"):
+        bench._books_row("row", session, "")
+
+
+def test_the_plain_book_and_the_fast_one_end_alike():
+    session = simulate(5_000, seed=3)
+    assert next(bench._plain(session.records)) > 0
+    assert next(bench._reference(session.records)) > 0
