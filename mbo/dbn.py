@@ -44,9 +44,7 @@ _MAX_HEADER_BYTES: Final = 1 << 28
 _MAX_RECORD_BYTES: Final = 255 * 4
 _RELEASE_BYTES: Final = 1 << 24  # of a plain file, given back to the system at once
 _SPARSE: Final = 512  # shorter runs of MBO records than this are stepped, not viewed
-_ZSTD_PIECE_BYTES: Final = (
-    1 << 14
-)  # asked for at once; so much may be lost before damage, for of that the reader gives no part
+_ZSTD_PIECE_BYTES: Final = 1 << 12  # asked for at once: where one is not whole, nothing of it is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +81,9 @@ class DbnFile:
     def batches(self, skipped: Skipped | None = None) -> Iterator[Batch]:
         """Read the MBO records in file order, at most 65,536 at a time; what is not MBO is counted in `skipped`.
 
-        Raises `RecordError` at a bad length byte or an unknown rtype and `TruncatedError` at an unfinished record or zstd frame,
-        after all that stands before it was given.
+        Raises `RecordError` at a bad length byte or an unknown rtype and `TruncatedError` at an unfinished record, after all that
+        stands before it was given; `TruncatedError` or `FormatError` at an unfinished or damaged zstd frame, where up to 68 KiB
+        before it may be lost too. The error's `index` says how many records there were.
         """
         parser = _Parser(self, skipped if skipped is not None else Skipped())
         return parser.compressed() if self.compressed else parser.mapped()

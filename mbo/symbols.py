@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class SymbolMap:
         """Name every record's instrument at its ts_recv, as an Arrow dictionary; one without a name then is null."""
         import pyarrow as pa
 
-        code = {name: number for number, name in enumerate(self._by_symbol)}
+        code, names = self._dictionary
         ids, place = np.unique(records["instrument_id"], return_inverse=True)
         times = times_of(records)
         ends = (int(times.min()), int(times.max())) if len(times) else ()
@@ -85,10 +86,16 @@ class SymbolMap:
         codes = whole[place]
         for number, mapping in partly:
             codes[(place == number) & (whole[number] < 0) & mapping.holds(times)] = code[mapping.symbol]
-        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(list(code), pa.string()))
+        return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), names)
+
+    @functools.cached_property
+    def _dictionary(self) -> tuple[dict[str, int], pa.StringArray]:
+        import pyarrow as pa
+
+        return {name: number for number, name in enumerate(self._by_symbol)}, pa.array(self.symbols, pa.string())
 
     def find(self, symbol: str | int) -> list[Mapping]:
-        """Find what a symbol, or an instrument id (a number, also in digits), stands for; `SymbolError` where there is no such one."""
+        """Find what a symbol, or an instrument id (a number, also in digits), stands for; else `SymbolError`."""
         if isinstance(symbol, str) and symbol in self._by_symbol:
             return list(self._by_symbol[symbol])
         digits = str(symbol)
@@ -101,6 +108,9 @@ class SymbolMap:
 def from_metadata(metadata: Metadata) -> SymbolMap:
     """Read the mappings of a DBN header; either of its two columns may hold the instrument id, else `ValueError`."""
     inverse = str(metadata.stype_in) == "instrument_id"
+    place = {name: number for number, name in enumerate(metadata.symbols)}
+    # The library keeps the mappings in a hash table: their order changes from process to process.
+    ordered = sorted(metadata.mappings.items(), key=lambda item: (place.get(item[0], len(place)), item[0]))
     return SymbolMap(
         Mapping(
             symbol=interval["symbol"] if inverse else name,
@@ -108,7 +118,7 @@ def from_metadata(metadata: Metadata) -> SymbolMap:
             start=parse_time(interval["start_date"]),
             end=parse_time(interval["end_date"]),
         )
-        for name, intervals in metadata.mappings.items()
+        for name, intervals in ordered
         for interval in intervals
         if interval["symbol"]  # an empty one says that the symbol did not exist on those days
     )

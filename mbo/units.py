@@ -115,9 +115,8 @@ def format_price(price: int, decimals: int = 9) -> str:
     """
     if price == UNDEF_PRICE:
         return ""
-    whole, fraction = divmod(
-        abs(int(price)), PRICE_SCALE
-    )  # an int of numpy's has no room for the lowest one's opposite
+    # Of numpy's own integers, the lowest has no opposite.
+    whole, fraction = divmod(abs(int(price)), PRICE_SCALE)
     places = f"{fraction:09d}".rstrip("0").ljust(decimals, "0")
     return f"{'-' if price < 0 else ''}{whole}{'.' if places else ''}{places}"
 
