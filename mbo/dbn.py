@@ -40,6 +40,7 @@ BATCH_RECORDS: Final = 1 << 16
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 ZSTD_SKIPPABLE: Final = frozenset(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
 _PRELUDE_BYTES: Final = 8  # "DBN", version, length of the rest of the header
+_MIN_HEADER_BYTES: Final = 120  # behind the prelude: the fixed part, and five counts of zero
 _MAX_HEADER_BYTES: Final = 1 << 28
 _MAX_RECORD_BYTES: Final = 255 * 4
 _RELEASE_BYTES: Final = 1 << 24  # of a plain file, given back to the system at once
@@ -150,7 +151,7 @@ def _read_header(read: Callable[[int], bytes], path: Path) -> bytes:
     if len(prelude) > 3 and prelude[3] not in (1, 2, 3):
         raise FormatError(f"{path} is DBN version {prelude[3]}: only versions 1, 2 and 3 are known", path=str(path))
     length = int.from_bytes(prelude[4:], "little")
-    if length > _MAX_HEADER_BYTES:
+    if len(prelude) == _PRELUDE_BYTES and not _MIN_HEADER_BYTES <= length <= _MAX_HEADER_BYTES:
         raise FormatError(f"{path} has a damaged header: it claims to be {length:,} bytes long", path=str(path))
     rest = read(length) if len(prelude) == _PRELUDE_BYTES else b""
     if len(prelude) < _PRELUDE_BYTES or len(rest) < length:
@@ -164,7 +165,10 @@ def _decode_metadata(header: bytes, path: Path) -> Metadata:
 
     try:
         return Metadata.decode(header)
-    except (DBNError, ValueError) as error:
+    except BaseException as error:
+        # The library is Rust's, and a panic there is no `Exception` here.
+        if not isinstance(error, DBNError | ValueError) and type(error).__name__ != "PanicException":
+            raise
         raise FormatError(f"{path} has a damaged header: {error}", path=str(path)) from None
 
 

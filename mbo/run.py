@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mbo.errors import RequestError
 from mbo.files import replacing
-from mbo.records import MBO_DTYPE
 
 if TYPE_CHECKING:
     from mbo.book import Book, Books
@@ -39,10 +36,10 @@ def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
 
     Nothing is written before all of the data has been read without an error; each file is written beside its place and renamed.
     """
-    from mbo.book import Books
+    from mbo.book.engine import compile_kernels
 
     out = Path(out)
-    Books().apply(np.empty(0, MBO_DTYPE))  # the kernels are there before the clock starts
+    compile_kernels()
     begun = time.perf_counter()
     books = day.books(strict=strict)
     elapsed = time.perf_counter() - begun

@@ -113,7 +113,7 @@ def from_metadata(metadata: Metadata) -> SymbolMap:
     ordered = sorted(metadata.mappings.items(), key=lambda item: (place.get(item[0], len(place)), item[0]))
     return SymbolMap(
         Mapping(
-            symbol=interval["symbol"] if inverse else name,
+            symbol=_printable(interval["symbol"] if inverse else name),
             instrument_id=_instrument_id(name if inverse else interval["symbol"]),
             start=parse_time(interval["start_date"]),
             end=parse_time(interval["end_date"]),
@@ -145,4 +145,9 @@ def from_messages(messages: npt.NDArray[Any]) -> list[Mapping]:
 
 
 def _text(cstring: bytes) -> str:
-    return cstring.partition(b"\0")[0].decode("utf-8", "replace")
+    return _printable(cstring.partition(b"\0")[0].decode("utf-8", "replace"))
+
+
+def _printable(symbol: str) -> str:
+    """Mark what damage made of a symbol, so that it can stand in a sentence, a file's name and on a terminal."""
+    return symbol if symbol.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in symbol)

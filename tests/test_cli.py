@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mbo.records import MBO_DTYPE
 from mbo.simulator import write_session
 
 SESSION = str(mbo.SIMULATED)
+COMMAND = f"{shlex.quote(sys.executable)} -c 'from mbo.cli import main; main()'"
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_doctor_finds_nothing_wrong_and_would(good, call, monkeypatch, tmp_path)
 
 
 def test_a_reader_that_goes_away_is_not_an_error_to_talk_about():
-    script = f"{sys.executable} -c 'from mbo.cli import main; main()' book {SESSION} --symbol SIM1 --orders | head -n 1"
+    script = f"{COMMAND} book {shlex.quote(SESSION)} --symbol SIM1 --orders | head -n 1"
     done = subprocess.run(script, shell=True, capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout.startswith("SIM1")
     assert done.stderr == ""
@@ -325,10 +327,9 @@ def test_a_full_disk_is_one_sentence_and_no_file(call, arguments, tmp_path, monk
     os.geteuid() != 0 or not shutil.which("unshare"), reason="a small file system needs root and unshare"
 )
 def test_a_disk_that_is_really_full(tmp_path):
-    mbo_command = f"{sys.executable} -c 'from mbo.cli import main; main()'"
     script = f"""
         mount -t tmpfs -o size=256k none {tmp_path} || exit 77
-        {mbo_command} simulate --out {tmp_path}/day.dbn --messages 50000 2>{tmp_path}/../err; echo $?
+        {COMMAND} simulate --out {tmp_path}/day.dbn --messages 50000 2>{tmp_path}/../err; echo $?
         ls -A {tmp_path}
     """
     done = subprocess.run(

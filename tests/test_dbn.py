@@ -411,6 +411,23 @@ def test_bad_header(tmp_path, data, error, words):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("version", [1, 2, 3], ids="v{}".format)
+def test_header_shorter_than_any(tmp_path, version, capfd):
+    data = metadata(version=version).encode()
+    for length in range(140):
+        short = data[:4] + length.to_bytes(4, "little") + data[8 : 8 + length]
+        with pytest.raises(FormatError, match="damaged header"):
+            dbn.open_file(write(tmp_path / "bad.dbn", short))
+    assert capfd.readouterr().err == "", "not even from the library"
+
+
+def test_panic_of_the_library_is_an_error_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(dbn, "_MIN_HEADER_BYTES", 0)
+    data = metadata().encode()
+    with pytest.raises(FormatError, match="damaged header"):
+        dbn.open_file(write(tmp_path / "bad.dbn", data[:4] + (100).to_bytes(4, "little") + data[8:]))
+
+
 def test_header_that_maps_to_no_instrument_id(tmp_path):
     data = metadata(intervals={"AAA": [("2025-01-06", "2025-01-07", "seven")]}).encode()
     with pytest.raises(FormatError, match=r"bad\.dbn has a damaged header: 'seven' is not an instrument id"):

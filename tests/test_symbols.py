@@ -104,6 +104,10 @@ def test_from_metadata_refuses_ids_that_are_none(number):
         from_metadata(header)
 
 
+def test_from_metadata_marks_what_cannot_be_printed():
+    assert from_metadata(metadata(symbols={"A\n\x1bB": 7})).symbols == ["A\ufffd\ufffdB"]
+
+
 def test_from_metadata_by_id():
     spans = {"7": [("2025-01-06", "2025-01-07", "AAA")]}
     header = metadata(intervals=spans, stypes=("instrument_id", "raw_symbol"))
