@@ -233,6 +233,41 @@ def modify(state: Any, book: Any, record: Any, index: Any) -> Any:
     return DONE
 
 
+@inline
+def apply_record(state: Any, book: Any, record: Any, index: Any, in_snapshot: Any) -> Any:
+    """Apply one record; `in_snapshot` says whether the book's last A, C, M or R was part of a snapshot.
+
+    Returns (status, in_snapshot); where the status is not DONE, nothing has changed.
+    """
+    action = record["action"]
+    flags = record["flags"]
+    status = DONE
+    if action == _TRADE or action == _FILL or action == _NONE:
+        pass
+    elif action == _CLEAR:
+        clear(state, book)
+        in_snapshot = flags & _SNAPSHOT != 0
+    elif action == _ADD or action == _CANCEL or action == _MODIFY:
+        restores = flags & _SNAPSHOT != 0
+        begins = restores and not in_snapshot
+        if flags & (_TOB | _MBP) != 0:
+            status = apply_level(state, book, record, index, begins)
+        elif action == _ADD:
+            status = add(state, book, record, index, begins)
+        elif action == _CANCEL:
+            status = cancel(state, book, record, index)
+        else:
+            status = modify(state, book, record, index)
+        if status == DONE:
+            in_snapshot = restores
+    else:
+        status = note(state, book, BAD_ACTION, record, index)
+    if status == DONE and flags & _MAYBE_BAD != 0:
+        note(state, book, MAYBE_BAD_BOOK, record, index)
+        state.books[book]["suspect"] = 1
+    return status, in_snapshot
+
+
 # ---------------------------------------------------------------- a batch of records
 
 
@@ -317,36 +352,11 @@ def apply(state: Any, records: Any, rows: Any, start: Any) -> tuple[int, int]:
             run = i
             events = np.int64(0)
             in_snapshot = state.books[book]["in_snapshot"] != 0
-        action = record["action"]
-        flags = record["flags"]
         index = rows[i] if rows.shape[0] > 0 else before + i
-        if action == _TRADE or action == _FILL or action == _NONE:
-            pass
-        elif action == _CLEAR:
-            clear(state, book)
-            in_snapshot = flags & _SNAPSHOT != 0
-        elif action == _ADD or action == _CANCEL or action == _MODIFY:
-            restores = flags & _SNAPSHOT != 0
-            begins = restores and not in_snapshot
-            if flags & (_TOB | _MBP) != 0:
-                status = apply_level(state, book, record, index, begins)
-            elif action == _ADD:
-                status = add(state, book, record, index, begins)
-            elif action == _CANCEL:
-                status = cancel(state, book, record, index)
-            else:
-                status = modify(state, book, record, index)
-            if status != DONE:
-                break
-            in_snapshot = restores
-        else:
-            status = note(state, book, BAD_ACTION, record, index)
-            if status != DONE:
-                break
-        if flags & _MAYBE_BAD != 0:
-            note(state, book, MAYBE_BAD_BOOK, record, index)
-            state.books[book]["suspect"] = 1
-        events += np.int64(flags) >> 7
+        status, in_snapshot = apply_record(state, book, record, index, in_snapshot)
+        if status != DONE:
+            break
+        events += np.int64(record["flags"]) >> 7
         done = i + 1
     if book >= 0:
         state.books[book]["in_snapshot"] = in_snapshot
