@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mbo import dbn, selection, symbols
 from mbo.errors import RequestError, SymbolError, TimeError
 from mbo.progress import track
-from mbo.records import MBO_DTYPE, Flag, RecordArray, TimeField, as_records, times_of
-from mbo.schemas import MBO_COLUMNS, TRADES_COLUMNS, ArrowStream, PriceAs, times_column, to_arrow, trades_of
+from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, TimeField, as_records, times_of
+from mbo.schemas import MBO_COLUMNS, ArrowStream, PriceAs, times_column, to_arrow, trades_of
 from mbo.selection import Clock, Selection, Stretch, book_keys, clock_of
+from mbo.streams import Arrays, RecordStream, metadata_like
 from mbo.summary import Summary
 from mbo.units import UNDEF_TIMESTAMP, Time, format_time, parse_time
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from mbo.book import Book, Books
     from mbo.book.interface import EqualSize
+    from mbo.mbp import Emit
 
 PathLike = str | os.PathLike[str]
 
@@ -154,9 +157,35 @@ class Records:
         """Give the records as a lazy Arrow stream; `px` says how prices leave: "fixed" (int64, 1e-9), "decimal" or "float"."""
         return ArrowStream(lambda: self._arrow_batches(px), f"<mbo stream of {self!r}>")
 
-    def trades(self, *, px: PriceAs = "fixed") -> ArrowStream:
-        """Give the trades (action T; side is the aggressor's) as a lazy Arrow stream in Databento's `trades` schema."""
-        return ArrowStream(lambda: self._trade_batches(px), f"<trades stream of {self!r}>")
+    def trades(self, *, px: PriceAs = "fixed") -> RecordStream:
+        """Give the trades (action T; side is the aggressor's) as Databento's `trades`; no book is needed for them."""
+        return self._stream(
+            "trades", lambda: (trades_of(stretch.records) for stretch in self._stretches("reading")), px
+        )
+
+    def mbp(self, levels: int = 10, *, emit: Emit = "touch", px: PriceAs = "fixed") -> RecordStream:
+        """Give the book by price as Databento's `mbp-10` or `mbp-1`: the best levels at every trade and after every event.
+
+        A trade comes with the book before its effect, an event's changes as one record if they touched a visible level (with
+        `emit="change"` if they changed what is visible). See `mbo.mbp`.
+        """
+        return self._stream(f"mbp-{levels}", lambda: self._mbp_arrays(levels, emit), px)
+
+    def tbbo(self, *, px: PriceAs = "fixed") -> RecordStream:
+        """Give every trade with the best bid and ask just before its effect, as Databento's `tbbo`."""
+        arrays = lambda: (array[array["action"] == Action.TRADE] for array in self._mbp_arrays(1, "touch"))  # noqa: E731
+        return self._stream("tbbo", arrays, px)
+
+    def _stream(self, schema: str, arrays: Arrays, px: PriceAs) -> RecordStream:
+        metadata = metadata_like(self.files[0].metadata, schema, end=self.covers[1] + 1)
+        return RecordStream(schema, arrays, metadata=metadata, symbol_map=self.symbol_map, px=px)
+
+    def _mbp_arrays(self, levels: int, emit: Emit) -> Iterator[npt.NDArray[Any]]:
+        from mbo.mbp import Mbp
+
+        mbp = Mbp(levels, emit=emit)
+        for stretch in self._stretches("replaying"):
+            yield from mbp.apply(stretch.records, rows=stretch.rows)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.arrow().__arrow_c_stream__(requested_schema)
@@ -170,15 +199,6 @@ class Records:
         extra = {} if stretch.ts_out is None else {"ts_out": times_column(stretch.ts_out)}
         extra["symbol"] = self.symbol_map.column(stretch.records)
         return to_arrow(stretch.records, MBO_COLUMNS, px=px, extra=extra)
-
-    def _trade_batches(self, px: PriceAs) -> Iterator[pa.RecordBatch]:
-        yield self._trade_batch(selection.empty(), px)
-        for stretch in self._stretches("reading"):
-            yield self._trade_batch(stretch, px)
-
-    def _trade_batch(self, stretch: Stretch, px: PriceAs) -> pa.RecordBatch:
-        trades = trades_of(stretch.records)
-        return to_arrow(trades, TRADES_COLUMNS, px=px, extra={"symbol": self.symbol_map.column(trades)})
 
     def _stretches(self, label: str, skipped: dbn.Skipped | None = None) -> Iterator[Stretch]:
         """Read the files and give what the selection leaves of each batch."""

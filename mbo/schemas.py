@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mbo.errors import RequestError
-from mbo.records import Action, RecordArray
+from mbo.records import HEADER_FIELDS, MBO_DTYPE, Action, RecordArray
 from mbo.units import PRICE_SCALE, UNDEF_PRICE
 
 if TYPE_CHECKING:
@@ -26,14 +26,49 @@ TRADES_COLUMNS: Final = (
     "ts_recv", "ts_event", "rtype", "publisher_id", "instrument_id", "action", "side", "depth", "price", "size", "flags",
     "ts_in_delta", "sequence",
 )  # fmt: skip
-TRADES_DTYPE: Final = np.dtype(
-    [
-        ("length", "u1"), ("rtype", "u1"), ("publisher_id", "<u2"), ("instrument_id", "<u4"), ("ts_event", "<u8"),
-        ("price", "<i8"), ("size", "<u4"), ("action", "u1"), ("side", "u1"), ("flags", "u1"), ("depth", "u1"),
-        ("ts_recv", "<u8"), ("ts_in_delta", "<i4"), ("sequence", "<u4"),
-    ]
-)  # fmt: skip
-"""Databento's `trades` record, 48 bytes."""
+_LEVEL_COLUMNS: Final = ("bid_px", "ask_px", "bid_sz", "ask_sz", "bid_ct", "ask_ct")
+
+TRADES_FIELDS: Final = [
+    *HEADER_FIELDS,
+    ("price", "<i8"), ("size", "<u4"), ("action", "u1"), ("side", "u1"), ("flags", "u1"), ("depth", "u1"),
+    ("ts_recv", "<u8"), ("ts_in_delta", "<i4"), ("sequence", "<u4"),
+]  # fmt: skip
+TRADES_DTYPE: Final = np.dtype(TRADES_FIELDS)
+"""Databento's `trades` record, 48 bytes; in `mbp-1` and `mbp-10` the levels follow."""
+LEVEL_PAIR_DTYPE: Final = np.dtype([(name, "<i8" if name.endswith("px") else "<u4") for name in _LEVEL_COLUMNS])
+"""One level of both sides, 32 bytes: prices in 1e-9, sizes, and counts of orders. A missing one is (UNDEF_PRICE, 0, 0)."""
+
+
+def level_columns(levels: int) -> list[str]:
+    """Name the columns of the levels as Databento does: bid_px_00, ask_px_00, bid_sz_00 ... ask_ct_09."""
+    return [f"{name}_{level:02}" for level in range(levels) for name in _LEVEL_COLUMNS]
+
+
+def mbp_dtype(levels: int) -> np.dtype[Any]:
+    """Give Databento's `mbp-1` (80 bytes) or `mbp-10` (368 bytes) record with a field for every column."""
+    kinds = [LEVEL_PAIR_DTYPE[name] for name in _LEVEL_COLUMNS] * levels
+    return np.dtype([*TRADES_FIELDS, *zip(level_columns(levels), kinds, strict=True)])
+
+
+_LEVELS: Final = {"mbp-10": 10, "mbp-1": 1, "tbbo": 1}
+
+
+def dtype_of(schema: str) -> np.dtype[Any]:
+    """Give the record of a schema, in DBN's own layout."""
+    if schema == "mbo":
+        return MBO_DTYPE
+    if schema == "trades":
+        return TRADES_DTYPE
+    if schema in _LEVELS:
+        return mbp_dtype(_LEVELS[schema])
+    raise RequestError(f"no schema {schema!r}: there are mbo, trades, {', '.join(_LEVELS)}")
+
+
+def columns_of(schema: str) -> tuple[str, ...]:
+    """Name the columns of a schema in Databento's order, without ts_out and symbol."""
+    if schema == "mbo":
+        return MBO_COLUMNS
+    return (*TRADES_COLUMNS, *level_columns(_LEVELS.get(schema, 0)))
 
 
 def trades_of(records: RecordArray) -> npt.NDArray[Any]:

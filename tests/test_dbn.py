@@ -15,6 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import mbo
 from mbo import dbn
 from mbo.errors import DataError, FormatError, MboError, RecordError, TruncatedError
 from mbo.records import MBO_DTYPE, RecordArray
@@ -499,7 +500,7 @@ SMALL |= {f"{name} zstd": frames(data, len(data) // 2, checksum=name == "v1") fo
 damages = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(max_examples=1_000)
+@settings(max_examples=800)
 @given(st.sampled_from(sorted(SMALL)), damages, st.none() | st.floats(0, 1))
 def test_any_damage_is_one_of_our_errors(tmp_path, name, damage, cut):
     data = bytearray(SMALL[name])
@@ -507,10 +508,11 @@ def test_any_damage_is_one_of_our_errors(tmp_path, name, damage, cut):
         data[int(place * len(data))] = value
     path = write(tmp_path / "damaged", bytes(data if cut is None else data[: int(cut * len(data))]))
     with suppress(MboError):
-        file = dbn.open_file(path)
-        file.symbol_map()
-        file.whole()
-        list(file.batches())
+        day = mbo.read_dbn(path)
+        assert day._repr_html_()
+        assert len(day.load()) == day.arrow(px="decimal").read().num_rows == day.summary().records
+        day.books()
+        day.book(at=NOON + 102)
 
 
 @settings(max_examples=200)

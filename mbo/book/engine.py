@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,8 @@ from mbo.errors import OrderError, RequestError, RuleError, SymbolError
 from mbo.records import MBO_DTYPE, RecordArray, Side, as_records
 from mbo.symbols import SymbolMap
 
+Kernel = Callable[[arrays.State, RecordArray, npt.NDArray[np.int64], int], tuple[int, int]]
+"""Applies `records[start:]` to the state and returns (status, how many of the records are applied)."""
 Key = tuple[int, int]
 """(publisher_id, instrument_id): what tells one book from another."""
 
@@ -48,6 +50,7 @@ class Books(Mapping[Key, "Book"]):
         self.strict = strict
         self.equal_size = equal_size
         self.symbols = symbols if symbols is not None else SymbolMap()
+        self._known: dict[Key, int] = {}
         pool = np.zeros(1, arrays.POOL)
         pool["free_order"] = pool["free_level"] = arrays.NIL
         pool["strict"], pool["equal_size"] = strict, _EQUAL[equal_size]
@@ -72,7 +75,10 @@ class Books(Mapping[Key, "Book"]):
 
         In strict mode `RuleError` at the first record that breaks a rule: those before it are applied, it and the rest are not.
         """
-        records = as_records(records)
+        self._drive(rules.apply, as_records(records), rows)
+
+    def _drive(self, kernel: Kernel, records: RecordArray, rows: int | npt.NDArray[np.int64] | None) -> None:
+        """Run a kernel over records until they are all applied, making room whenever it asks for some."""
         numbers = _NO_ROWS
         if isinstance(rows, int):
             self._state.pool["position"] = rows
@@ -80,10 +86,10 @@ class Books(Mapping[Key, "Book"]):
             numbers = np.ascontiguousarray(rows, np.int64)
             if len(numbers) != len(records):
                 raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
-        status, done = rules.apply(self._state, records, numbers, 0)
+        status, done = kernel(self._state, records, numbers, 0)
         while status != arrays.DONE and status < rules.BROKEN:
             self._grow(status)
-            status, done = rules.apply(self._state, records, numbers, done)
+            status, done = kernel(self._state, records, numbers, done)
         position = int(self._state.pool["position"][0])
         self._state.pool["position"] += done
         if status >= rules.BROKEN:
@@ -102,7 +108,7 @@ class Books(Mapping[Key, "Book"]):
             self._state = state._replace(levels=_enlarged(state.levels))
         elif what == arrays.GROW_RUNGS:
             self._state = state._replace(rungs=_enlarged(state.rungs))
-        else:
+        elif what == arrays.GROW_BOOKS:
             books = _enlarged(state.books)
             anomalies = np.zeros((len(books), len(_RULES)), arrays.ANOMALY_SLOT)
             anomalies[: len(state.anomalies)] = state.anomalies
@@ -113,27 +119,26 @@ class Books(Mapping[Key, "Book"]):
 
     # ------------------------------------------------------------ as a mapping
 
-    def _keys(self) -> list[Key]:
-        keys = self._state.books["key"][: self._state.pool["books"][0]]
-        return [(int(key) >> 32, int(key) & 0xFFFFFFFF) for key in keys]
+    def _numbers(self) -> dict[Key, int]:
+        """Number the books by key, in order of appearance; a book once there stays."""
+        for key in self._state.books["key"][len(self._known) : len(self)].tolist():
+            self._known[key >> 32, key & 0xFFFFFFFF] = len(self._known)
+        return self._known
 
     def __len__(self) -> int:
         return int(self._state.pool["books"][0])
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self._keys())
+        return iter(self._numbers())
 
     def __getitem__(self, key: Key) -> Book:
-        return Book._of(self, self._keys().index(key)) if key in self._keys() else self._missing(key)
-
-    def _missing(self, key: Key) -> Book:
-        raise KeyError(key)
+        return Book._of(self, self._numbers()[key])
 
     def book(self, symbol: str | int | None = None) -> Book:
         """Find the book of a symbol or an instrument id; without one, the only book. `SymbolError` where that is not one."""
-        keys = self._keys()
+        keys = list(self)
         if symbol is not None:
-            wanted = {m.instrument_id for m in self.symbols.find(str(symbol))}
+            wanted = {mapping.instrument_id for mapping in self.symbols.find(symbol)}
             keys = [key for key in keys if key[1] in wanted]
         if len(keys) == 1:
             return self[keys[0]]
@@ -186,7 +191,7 @@ class Book(L3Book):
         if len(records) == 0:
             return
         key = (int(records["publisher_id"][0]), int(records["instrument_id"][0]))
-        mine = self._books._keys()[self._index] if self._begun else key
+        mine = list(self._books)[self._index] if self._begun else key
         strangers = (records["publisher_id"] != mine[0]) | (records["instrument_id"] != mine[1])
         if strangers.any():
             first = records[int(strangers.argmax())]
