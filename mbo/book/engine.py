@@ -120,7 +120,7 @@ class Books(Mapping[Key, "Book"]):
     # ------------------------------------------------------------ as a mapping
 
     def _numbers(self) -> dict[Key, int]:
-        """Number the books by key, in order of appearance; a book once there stays."""
+        """Give the place of every book by its key, in order of appearance; a book once there stays."""
         for key in self._state.books["key"][len(self._known) : len(self)].tolist():
             self._known[key >> 32, key & 0xFFFFFFFF] = len(self._known)
         return self._known
