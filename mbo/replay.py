@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from mbo import dbn, selection, symbols
 from mbo.errors import RequestError, SymbolError, TimeError
 from mbo.progress import track
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, TimeField, as_records, times_of
-from mbo.schemas import MBO_COLUMNS, ArrowStream, PriceAs, times_column, to_arrow, trades_of
+from mbo.schemas import MBO_COLUMNS, ArrowStream, PriceAs, dtype_of, times_column, to_arrow, trades_of
 from mbo.selection import Clock, Selection, Stretch, book_keys, clock_of
 from mbo.streams import Arrays, RecordStream, metadata_like
 from mbo.summary import Summary
@@ -176,7 +176,14 @@ class Records:
         arrays = lambda: (array[array["action"] == Action.TRADE] for array in self._mbp_arrays(1, "touch"))  # noqa: E731
         return self._stream("tbbo", arrays, px)
 
+    def bbo(self, interval: Literal["1s", "1m"] = "1s", *, px: PriceAs = "fixed") -> RecordStream:
+        """Give the best bid and ask and the last trade at the end of each second or minute, as Databento's `bbo-1s` or `bbo-1m`."""
+        from mbo.bbo import sample
+
+        return self._stream(f"bbo-{interval}", lambda: sample(self._mbp_arrays(1, "touch"), interval), px)
+
     def _stream(self, schema: str, arrays: Arrays, px: PriceAs) -> RecordStream:
+        dtype_of(schema)  # refuses one that does not exist
         metadata = metadata_like(self.files[0].metadata, schema, end=self.covers[1] + 1)
         return RecordStream(schema, arrays, metadata=metadata, symbol_map=self.symbol_map, px=px)
 

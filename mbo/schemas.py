@@ -26,6 +26,10 @@ TRADES_COLUMNS: Final = (
     "ts_recv", "ts_event", "rtype", "publisher_id", "instrument_id", "action", "side", "depth", "price", "size", "flags",
     "ts_in_delta", "sequence",
 )  # fmt: skip
+BBO_COLUMNS: Final = (
+    "ts_recv", "ts_event", "rtype", "publisher_id", "instrument_id", "side", "price", "size", "flags", "sequence",
+)  # fmt: skip
+"""The bytes of action, depth and ts_in_delta are reserved in a BBO record."""
 _LEVEL_COLUMNS: Final = ("bid_px", "ask_px", "bid_sz", "ask_sz", "bid_ct", "ask_ct")
 
 TRADES_FIELDS: Final = [
@@ -50,7 +54,7 @@ def mbp_dtype(levels: int) -> np.dtype[Any]:
     return np.dtype([*TRADES_FIELDS, *zip(level_columns(levels), kinds, strict=True)])
 
 
-_LEVELS: Final = {"mbp-10": 10, "mbp-1": 1, "tbbo": 1}
+_LEVELS: Final = {"mbp-10": 10, "mbp-1": 1, "tbbo": 1, "bbo-1s": 1, "bbo-1m": 1}
 
 
 def dtype_of(schema: str) -> np.dtype[Any]:
@@ -68,7 +72,8 @@ def columns_of(schema: str) -> tuple[str, ...]:
     """Name the columns of a schema in Databento's order, without ts_out and symbol."""
     if schema == "mbo":
         return MBO_COLUMNS
-    return (*TRADES_COLUMNS, *level_columns(_LEVELS.get(schema, 0)))
+    own = BBO_COLUMNS if schema.startswith("bbo-") else TRADES_COLUMNS
+    return (*own, *level_columns(_LEVELS.get(schema, 0)))
 
 
 def trades_of(records: RecordArray) -> npt.NDArray[Any]:
