@@ -23,8 +23,10 @@ from sortedcontainers import SortedDict
 import mbo
 from mbo.book import Book, Books, ReferenceBook
 from mbo.errors import InternalError
+from mbo.mbp import Mbp
 from mbo.progress import track
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, Side
+from mbo.schemas import columns_of, to_arrow
 from mbo.simulator import Session, simulate
 from mbo.units import UNDEF_PRICE
 
@@ -88,7 +90,13 @@ def core() -> list[Row]:
     return [row for _, row in track(done, ROWS, lambda step: step[0], "bench core")]
 
 
-SUITES: Final = {"core": core}
+def mbp() -> list[Row]:
+    """Measure MBP-10 records, and their way to Arrow."""
+    done = enumerate(_mbp_rows(), 1)
+    return [row for _, row in track(done, 3, lambda step: step[0], "bench mbp")]
+
+
+SUITES: Final = {"core": core, "mbp": mbp}
 
 
 def _small_book() -> list[Row]:
@@ -170,6 +178,39 @@ def _real_book() -> list[Row]:
         if book.digest() != expected.digest():
             raise InternalError("the bench built two different books from the same records")
     return [Row("book only, CLX5 repeated", book.status.messages, rates[1:], "M/s", "25 (floor 15)")]
+
+
+# ---------------------------------------------------------------- by price
+
+
+def _mbp_rows() -> Iterator[Row]:
+    session = simulate(MESSAGES, seed=1, resting=300)
+    book_only = _books_row("book only", session, "")
+    for levels, target in ((10, "15 (floor 8)"), (1, "")):
+        rates = [_mbp_pass(session, levels) for _ in range(RUNS + 1)][1:]
+        ratios = {"the time of the book only": book_only.median / statistics.median(rates)}
+        yield Row(f"with MBP-{levels} records", len(session.records), rates, "M/s", target, ratios)
+    rows, rates = 0, []
+    for _ in range(RUNS + 1):
+        rows, begun = 0, time.perf_counter()
+        for piece in _mbp_pieces(session, Mbp(10)):
+            rows += to_arrow(piece, columns_of("mbp-10")).num_rows
+        rates.append(rows / (time.perf_counter() - begun) / 1e6)
+    yield Row("MBO records to Arrow MBP-10", rows, rates[1:], "M rows/s", "4 (floor 3)")
+
+
+def _mbp_pass(session: Session, levels: int) -> float:
+    stream, begun = Mbp(levels), time.perf_counter()
+    for _ in _mbp_pieces(session, stream):
+        pass
+    elapsed = time.perf_counter() - begun
+    _expect({book.status.instrument_id: book.digest() for book in stream.books.values()}, session)
+    return len(session.records) / elapsed / 1e6
+
+
+def _mbp_pieces(session: Session, stream: Mbp) -> Iterator[Any]:
+    for start in range(0, len(session.records), BATCH):
+        yield from stream.apply(session.records[start : start + BATCH])
 
 
 # ---------------------------------------------------------------- what runs beside it

@@ -45,3 +45,10 @@ def test_the_plain_book_and_the_fast_one_end_alike():
     session = simulate(5_000, seed=3)
     assert next(bench._plain(session.records)) > 0
     assert next(bench._reference(session.records)) > 0
+
+
+def test_every_row_of_mbp_is_measured(small):
+    rows = bench.mbp()
+    assert [row.name for row in rows] == ["with MBP-10 records", "with MBP-1 records", "MBO records to Arrow MBP-10"]
+    assert all(min(row.values) > 0 for row in rows)
+    assert rows[2].messages > 5_000
