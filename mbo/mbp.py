@@ -17,6 +17,7 @@ from mbo.book import _mbp_kernels as kernels
 from mbo.errors import RequestError
 from mbo.records import RecordArray, as_records
 from mbo.schemas import LEVEL_PAIR_DTYPE, TRADES_DTYPE, mbp_dtype
+from mbo.units import UNDEF_PRICE
 
 Emit = Literal["touch", "change"]
 RTYPES: Final = {1: 0x01, 10: 0x0A}
@@ -38,7 +39,7 @@ class Mbp:
         self.books = books if books is not None else Books()
         self.dtype = mbp_dtype(levels)
         self._levels = levels
-        self._keeps_shown = emit == "change"
+        self._only_changes = emit == "change"
         self._candidates = np.zeros(0, kernels.CANDIDATE)
         self._shown = np.zeros((0, levels), LEVEL_PAIR_DTYPE)
 
@@ -56,7 +57,7 @@ class Mbp:
             heads = raw[:, : TRADES_DTYPE.itemsize].view(TRADES_DTYPE)[:, 0]
             heads["length"], heads["rtype"] = self.dtype.itemsize // 4, RTYPES[self._levels]
             pairs = raw[:, TRADES_DTYPE.itemsize :].view(LEVEL_PAIR_DTYPE)
-            emission = kernels.Emission(self._candidates, heads, pairs, self._shown)
+            emission = kernels.Emission(self._candidates, heads, pairs, self._shown, self._only_changes)
             status, done, count = kernels.emit(state, emission, batch, numbers, start)
             if count:
                 pieces.append(out[:count])
@@ -66,14 +67,12 @@ class Mbp:
         return pieces
 
     def _make_room(self, books: int) -> None:
-        """Have a candidate for every book that the engine has room for."""
-        if len(self._candidates) < books:
+        """Have a candidate, and what was shown, for every book that the engine has room for."""
+        there = len(self._candidates)
+        if there < books:
             candidates = np.zeros(books, kernels.CANDIDATE)
-            candidates[: len(self._candidates)] = self._candidates
-            self._candidates = candidates
-            if self._keeps_shown:
-                shown = np.zeros((books, self._levels), LEVEL_PAIR_DTYPE)
-                for side in ("bid_px", "ask_px"):
-                    shown[side] = 2**63 - 1
-                shown[: len(self._shown)] = self._shown
-                self._shown = shown
+            shown = np.zeros((books, self._levels), LEVEL_PAIR_DTYPE)
+            shown["bid_px"] = shown["ask_px"] = UNDEF_PRICE
+            candidates["stale_bids"] = candidates["stale_asks"] = self._levels
+            candidates[:there], shown[:there] = self._candidates, self._shown
+            self._candidates, self._shown = candidates, shown

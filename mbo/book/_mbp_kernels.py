@@ -31,6 +31,9 @@ CANDIDATE: Final = np.dtype(
         ("restart", "u1"),  # a trade came out since: the next touch begins depth and sides anew
         ("sides", "u1"),  # which sides touched `depth`: 1 bids, 2 asks, 3 both
         ("depth", "u1"),
+        ("stale_bids", "u1"),  # from this depth on, what is kept as shown of the bids may be out of date
+        ("stale_asks", "u1"),
+        ("differs", "u1"),  # whether bringing it up to date changed anything since the last event's end
     ],
     align=True,
 )
@@ -42,9 +45,8 @@ class Emission(NamedTuple):
     candidates: npt.NDArray[Any]  # CANDIDATE, one a book
     heads: npt.NDArray[Any]  # TRADES_DTYPE, the first 48 bytes of each record
     levels: npt.NDArray[Any]  # LEVEL_PAIR_DTYPE, (records, levels)
-    shown: npt.NDArray[
-        Any
-    ]  # LEVEL_PAIR_DTYPE, (books, levels): what a book last showed; without rows if every touch comes out
+    shown: npt.NDArray[Any]  # LEVEL_PAIR_DTYPE, (books, levels): what a book showed last
+    only_changes: bool  # leave an event out that touched what is visible and changed nothing of it
 
 
 FULL: Final = 8  # no room for what one more record may bring out: two
@@ -112,46 +114,56 @@ def remember_source(candidate: Any, record: Any) -> None:
 
 
 @inline
-def show(state: Any, book: Any, pairs: Any) -> None:
-    """Copy a book's best levels of both sides."""
-    bids = state.sides[2 * book]
-    asks = state.sides[2 * book + 1]
-    bid_top = bids["start"] + bids["length"] - 1
-    ask_top = asks["start"] + asks["length"] - 1
-    for depth in range(pairs.shape[0]):
-        pair = pairs[depth]
-        if depth < bids["length"]:
-            level = state.levels[state.rungs[bid_top - depth]["level"]]
-            pair["bid_px"] = level["price"]
-            pair["bid_sz"] = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
-            pair["bid_ct"] = level["count"]
-        else:
-            pair["bid_px"] = _UNDEF_PRICE
-            pair["bid_sz"] = 0
-            pair["bid_ct"] = 0
-        if depth < asks["length"]:
-            level = state.levels[state.rungs[ask_top - depth]["level"]]
-            pair["ask_px"] = level["price"]
-            pair["ask_sz"] = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
-            pair["ask_ct"] = level["count"]
-        else:
-            pair["ask_px"] = _UNDEF_PRICE
-            pair["ask_sz"] = 0
-            pair["ask_ct"] = 0
+def stale(candidate: Any, side: Any, depth: Any) -> None:
+    """Note that a side has to be read again from `depth` on: a level that comes or goes moves all that is deeper."""
+    if side & 1:
+        candidate["stale_asks"] = min(np.int64(candidate["stale_asks"]), np.int64(depth))
+    else:
+        candidate["stale_bids"] = min(np.int64(candidate["stale_bids"]), np.int64(depth))
 
 
 @inline
-def changed(shown: Any, pairs: Any) -> Any:
-    """Say whether the levels differ from those last shown, and keep them as shown."""
+def show(state: Any, book: Any, candidate: Any, shown: Any, out: Any) -> None:
+    """Read again what is stale of a book's best levels, and copy them all to `out`.
+
+    Most events touch one level near the top; copying ten levels from one place costs less than finding twenty in the pools.
+    """
+    visible = shown.shape[0]
     differs = False
-    for depth in range(pairs.shape[0]):
-        old = shown[depth]
-        new = pairs[depth]
-        differs |= old["bid_px"] != new["bid_px"] or old["ask_px"] != new["ask_px"]
-        differs |= old["bid_sz"] != new["bid_sz"] or old["ask_sz"] != new["ask_sz"]
-        differs |= old["bid_ct"] != new["bid_ct"] or old["ask_ct"] != new["ask_ct"]
-        shown[depth] = new
-    return differs
+    slot = state.sides[2 * book]
+    top = slot["start"] + slot["length"] - 1
+    for depth in range(np.int64(candidate["stale_bids"]), visible):
+        pair = shown[depth]
+        price, size, count = _UNDEF_PRICE, np.int64(0), np.int64(0)
+        if depth < slot["length"]:
+            level = state.levels[state.rungs[top - depth]["level"]]
+            price = level["price"]
+            size = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
+            count = np.int64(level["count"])
+        differs |= pair["bid_px"] != price or pair["bid_sz"] != size or pair["bid_ct"] != count
+        pair["bid_px"] = price
+        pair["bid_sz"] = size
+        pair["bid_ct"] = count
+    slot = state.sides[2 * book + 1]
+    top = slot["start"] + slot["length"] - 1
+    for depth in range(np.int64(candidate["stale_asks"]), visible):
+        pair = shown[depth]
+        price, size, count = _UNDEF_PRICE, np.int64(0), np.int64(0)
+        if depth < slot["length"]:
+            level = state.levels[state.rungs[top - depth]["level"]]
+            price = level["price"]
+            size = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
+            count = np.int64(level["count"])
+        differs |= pair["ask_px"] != price or pair["ask_sz"] != size or pair["ask_ct"] != count
+        pair["ask_px"] = price
+        pair["ask_sz"] = size
+        pair["ask_ct"] = count
+    candidate["stale_bids"] = visible
+    candidate["stale_asks"] = visible
+    if differs:
+        candidate["differs"] = 1
+    for depth in range(visible):
+        out[depth] = shown[depth]
 
 
 @inline
@@ -225,27 +237,35 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
             break
         state.books[book]["in_snapshot"] = in_snapshot
         candidate = emission.candidates[book]
+        shown = emission.shown[book]
         if action == _TRADE:
             alone = flags & _LAST != 0 and candidate["open"] == 0
             put_trade(emission.heads[out], record, flags if alone else flags & ~np.uint8(_LAST))
-            show(state, book, emission.levels[out])
+            show(state, book, candidate, shown, emission.levels[out])
             out += 1
             candidate["restart"] = candidate["open"]
         elif action == _CLEAR:
+            stale(candidate, 0, 0)
+            stale(candidate, 1, 0)
             if flags & _SNAPSHOT == 0:
                 remember_source(candidate, record)
                 touch(candidate, 0, 3)
         elif changes:
             sides = np.int64(1 << (side & 1))
+            stale(candidate, side, depth)
             if flags & _SNAPSHOT != 0 and action == _ADD:
                 depth = np.int64(0)
                 sides = np.int64(3)
                 candidate["restart"] = 1
+                stale(candidate, 0, 0)
+                stale(candidate, 1, 0)
             elif flags & _TOB != 0 and action == _ADD:
                 depth = np.int64(0)
+                stale(candidate, side, 0)
             elif action != _CANCEL:
                 after = 2 * book + (1 if record["side"] == ASK else 0)
                 at = depth_at(state, after, np.int64(record["price"]), visible)
+                stale(candidate, after, at)
                 if at < depth:
                     depth = at
                     sides = np.int64(1 << (after & 1))
@@ -258,10 +278,11 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
                 remember_source(candidate, record)
         if flags & _LAST != 0:
             if candidate["open"] != 0:
-                show(state, book, emission.levels[out])
-                if emission.shown.shape[0] == 0 or changed(emission.shown[book], emission.levels[out]):
+                show(state, book, candidate, shown, emission.levels[out])
+                if candidate["differs"] != 0 or not emission.only_changes:
                     put_change(emission.heads[out], candidate, record)
                     out += 1
+                candidate["differs"] = 0
             candidate["open"] = 0
             candidate["restart"] = 0
         settle(state, book, record, 1, np.int64(flags) >> 7)
