@@ -7,10 +7,13 @@ directory. `MBO_CACHE_DIR` moves it; where it cannot be written, kernels are com
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -39,18 +42,37 @@ def cache_dir() -> Path:
 def _root() -> Path:
     if chosen := os.environ.get("MBO_CACHE_DIR"):
         return Path(chosen)
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home, as in many containers
+        return Path(tempfile.gettempdir()) / f"mbo-{os.getuid()}"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mbo"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mbo"
+        return home / "Library" / "Caches" / "mbo"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "mbo"
 
 
 @functools.cache
 def kept() -> bool:
+    """Say whether kernels that are compiled now are there at the next start."""
     try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
+        _root().mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _root().stat().st_uid != os.getuid():
+            return False  # machine code from a folder of somebody else's is not run
+        cache_dir().mkdir(exist_ok=True)
     except OSError:
         return False
     return os.access(cache_dir(), os.W_OK)
+
+
+@functools.cache
+def _used_dir() -> Path:
+    """Where numba looks: it takes no folder that it cannot write to, so one that is filled and read-only is copied first."""
+    if kept() or not cache_dir().is_dir():
+        return cache_dir()
+    copy = Path(tempfile.mkdtemp(prefix="mbo-kernels-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    shutil.copytree(cache_dir(), copy, dirs_exist_ok=True)
+    return copy
 
 
 @functools.cache
@@ -75,9 +97,9 @@ def kernel(function: _F) -> _F:
     numba picks the cache's place when a function is decorated, from a setting of the whole process: it is ours for just that
     moment, so that other users of numba in the process keep theirs.
     """
-    theirs, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_dir())
+    theirs, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_used_dir())
     try:
-        compiled: _F = numba.njit(function, cache=JIT and kept(), **_OPTIONS)
+        compiled: _F = numba.njit(function, cache=JIT and _used_dir().is_dir(), **_OPTIONS)
     finally:
         numba.config.CACHE_DIR = theirs
     return compiled

@@ -11,7 +11,7 @@ _Item = TypeVar("_Item")
 
 def track(items: Iterable[_Item], total: int, position: Callable[[_Item], int], label: str) -> Iterator[_Item]:
     """Give the items on, and show on standard error how much of `total` their `position` has reached."""
-    if not sys.stderr.isatty():
+    if not _watched():
         yield from items
         return
     from rich.console import Console
@@ -27,5 +27,9 @@ def track(items: Iterable[_Item], total: int, position: Callable[[_Item], int], 
 
 def say(text: str) -> None:
     """Tell a person at the terminal what takes time; nobody else is told."""
-    if sys.stderr.isatty():
+    if _watched():
         print(text, file=sys.stderr)
+
+
+def _watched() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()  # None where the stream was closed before the start

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mbo import dbn, selection, symbols
 from mbo.errors import RequestError, SymbolError, TimeError
 from mbo.progress import track
-from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, TimeField, as_records, times_of
+from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, TimeField, as_records
 from mbo.schemas import MBO_COLUMNS, ArrowStream, PriceAs, dtype_of, times_column, to_arrow, trades_of
 from mbo.selection import Clock, Selection, Stretch, book_keys, clock_of
 from mbo.streams import Arrays, RecordStream, metadata_like
@@ -238,10 +238,12 @@ class Records:
     ) -> Book:
         """Replay into the book of one instrument: the only one of the selection, or `symbol`.
 
-        With `at` it is the state after the last event, in the stream's order, whose F_LAST record has ts_recv at or before `at`
-        (ts_event with `by="event"`, and where ts_recv is missing). `TimeError` where `at` is outside the data or before the
-        instrument's first event, `SymbolError` where the instrument is not one, `RuleError` in strict mode at the first record
-        that breaks a rule.
+        With `at` it is the state after the last event whose F_LAST record has ts_recv (ts_event with `by="event"`) at or before
+        `at`. It never looks ahead: from the first later one on, in the stream's order, nothing counts, though the records of a
+        snapshot bear older times. A record without a time counts with the next that has one.
+
+        `TimeError` where `at` is outside the data or before the instrument's first event, `SymbolError` where the instrument is not
+        one, `RuleError` in strict mode at the first record that breaks a rule.
         """
         chosen = self if symbol is None else self.select(symbol)
         books = chosen.books(at=at, by=by, strict=strict, equal_size=equal_size)
@@ -257,7 +259,8 @@ class Records:
     ) -> Books:
         """Replay into the books of all instruments of the selection; see `book` for `at`.
 
-        An instrument without a complete event at that instant has no book.
+        An instrument without a complete event at that instant has no book. Where an id means another symbol on another day, one
+        book holds both: select a symbol to keep them apart.
         """
         from mbo.book import Books
 
@@ -272,20 +275,30 @@ class Records:
         return books
 
     def _last_rows(self, at: int, clock: TimeField) -> dict[int, int]:
-        """Find, by book key, the number of the last F_LAST record at or before `at`."""
+        """Find, by book key, the number of the last F_LAST record before the first one that is later than `at`."""
         last_rows: dict[int, int] = {}
+        closed: set[int] = (
+            set()
+        )  # books that have seen a later one: what follows is later still, whatever its clock says
         first, last = self.covers
         for stretch in self._stretches("finding the instant"):
-            times = times_of(stretch.records, clock)
+            times = stretch.records[clock]
             known = times[times != UNDEF_TIMESTAMP]
             if len(known):
                 first, last = min(first, int(known.min())), max(last, int(known.max()))
-            ends = np.flatnonzero((stretch.records["flags"] & int(Flag.LAST) != 0) & (times <= at))
-            keys, numbers = book_keys(stretch.records[ends]), stretch.numbers[ends]
-            if len(keys) and keys.min() == keys.max():
-                last_rows[int(keys[0])] = int(numbers[-1])
-            else:
-                last_rows |= dict(zip(keys.tolist(), numbers.tolist(), strict=True))
+            ends = np.flatnonzero((stretch.records["flags"] & int(Flag.LAST) != 0) & (times != UNDEF_TIMESTAMP))
+            keys, numbers, late = book_keys(stretch.records[ends]), stretch.numbers[ends], times[ends] > at
+            if closed:
+                still_open = ~np.isin(keys, list(closed))
+                keys, numbers, late = keys[still_open], numbers[still_open], late[still_open]
+            if late.any():
+                late_keys, places = np.unique(keys[late], return_index=True)
+                closed.update(late_keys.tolist())
+                own = np.searchsorted(late_keys, keys).clip(max=len(late_keys) - 1)
+                before = np.arange(len(keys)) < np.flatnonzero(late)[places][own]
+                keep = before | (late_keys[own] != keys)
+                keys, numbers = keys[keep], numbers[keep]
+            last_rows.update(zip(keys.tolist(), numbers.tolist(), strict=True))
         if not first <= at <= last:
             span = f"from {format_time(first)} to {format_time(last)}"
             raise TimeError(f"{format_time(at)} is outside the data, which goes {span}")

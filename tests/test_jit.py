@@ -75,6 +75,27 @@ def test_where_the_cache_cannot_be_written_kernels_work_all_the_same(package):
     assert (found[0], found[3]) == ("2", "False")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a read-only mount needs root")
+def test_a_filled_cache_that_is_read_only_is_used(package):
+    first = run(package)
+    cache = package / "cache"
+    subprocess.run(["mount", "--bind", cache, cache], check=False)
+    if subprocess.run(["mount", "-o", "remount,ro,bind", cache], capture_output=True, check=False).returncode:
+        pytest.skip("no mounts here")
+    try:
+        found = run(package)
+    finally:
+        subprocess.run(["umount", cache], check=True)
+    assert (found[0], found[1]) == (first[0], first[1])
+    assert (found[2], found[3]) == ("1", "False")
+
+
+def test_without_a_home_kernels_work(package, monkeypatch):
+    monkeypatch.setattr(_jit.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.delenv("MBO_CACHE_DIR", raising=False)
+    assert _jit._root().name == f"mbo-{os.getuid()}"
+
+
 def test_other_users_of_numba_keep_their_own_cache():
     import numba
 

@@ -243,8 +243,8 @@ State = dict[tuple[int, int], tuple[str, Status]]
 
 
 def cuts(records: RecordArray, instants: Iterable[int], field: str) -> Iterator[tuple[int, State]]:
-    """Replay one record at a time: the books of every instant, each up to its last F_LAST record at or before it."""
-    times = np.where(records[field] == UNDEF_TIMESTAMP, records["ts_event"], records[field])
+    """Replay event by event: the books of every instant, each up to the first F_LAST record that is later than it."""
+    times = records[field]
     keys = list(zip(records["publisher_id"].tolist(), records["instrument_id"].tolist(), strict=True))
     books = {key: ReferenceBook() for key in keys}
     places = {key: np.flatnonzero([one == key for one in keys]) for key in books}
@@ -253,7 +253,10 @@ def cuts(records: RecordArray, instants: Iterable[int], field: str) -> Iterator[
     for at in sorted(instants):
         for key, place in places.items():
             own = records[place]
-            ends = np.flatnonzero((own["flags"] & 128 != 0) & (times[place] <= at))
+            clock = times[place]
+            ends = np.flatnonzero((own["flags"] & 128 != 0) & (clock != UNDEF_TIMESTAMP))
+            late = clock[ends] > at
+            ends = ends[: late.argmax()] if late.any() else ends
             if len(ends) and ends[-1] >= done[key]:
                 books[key].apply(own[done[key] : ends[-1] + 1])
                 done[key] = int(ends[-1]) + 1
@@ -373,9 +376,9 @@ EVENTS["ts_recv"] = NOON + np.array([5, 15, 17, 45, 16, 45, 55])
         (5, [1]),
         (14, [1]),
         (15, [1]),  # order 2 is there, its event is not yet
-        (16, [4, 2, 3]),  # the last event by file order that was received: all before it, whenever they were
-        (17, [4, 2, 3]),
-        (44, [4, 2, 3]),
+        (16, [1]),  # event 3 was received by then, but stands behind what was not
+        (17, [1, 2, 3]),
+        (44, [1, 2, 3]),
         (45, [5, 4, 2, 3]),
         (54, [5, 4, 2, 3]),
         (55, [5, 4, 2, 3]),  # the last record has no F_LAST behind it
@@ -400,10 +403,31 @@ def test_book_without_at_is_after_the_last_record(tmp_path):
     assert not book.status.valid
 
 
-def test_book_at_counts_a_record_without_ts_recv_at_its_ts_event(tmp_path):
+def test_a_snapshot_with_old_times_is_not_seen_before_it_came(tmp_path):
+    """The daily snapshot bears its orders' own ts_event, and that of an empty book has no ts_recv: spec 2.7."""
+    records = np.concatenate(
+        [tape("A 1 B 100 5", "A 2 B 101 5", "C 2 B 101 5"), tape("R 0 N - 0 40", "A 1 B 100 5 168")]
+    )
+    records["ts_event"] = NOON + np.array([0, 10, 50, 0, 0])
+    records["ts_recv"] = NOON + np.array([0, 10, 50, 80, 80])
+    day = day_of(tmp_path, records)
+    for by in ("recv", "event"):
+        assert [order.order_id for order in day.book(at=NOON + 20, by=by).orders()] == [2, 1]
+        assert [order.order_id for order in day.book(at=NOON + 50, by=by).orders()] == [1]
+    empty = np.concatenate([records[:2], tape("R 0 N - 0 168"), tape("A 7 B 100 5")])
+    empty["ts_event"] = NOON + np.array([0, 10, 5, 90])
+    empty["ts_recv"] = np.array([NOON, NOON + 10, UNDEF_TIMESTAMP, NOON + 90], np.uint64)
+    day = day_of(tmp_path, empty)
+    assert [order.order_id for order in day.book(at=NOON + 20).orders()] == [2, 1]
+    assert [order.order_id for order in day.book(at=NOON + 90).orders()] == [7]
+
+
+def test_book_at_counts_a_record_without_ts_recv_with_the_next(tmp_path):
     records = EVENTS.copy()
     records["ts_recv"][0] = UNDEF_TIMESTAMP
-    assert [order.order_id for order in day_of(tmp_path, records).book(at=NOON + 1).orders()] == [1]
+    with pytest.raises(TimeError, match="no event of AAA is complete"):
+        day_of(tmp_path, records).book(at=NOON + 15)
+    assert [order.order_id for order in day_of(tmp_path, records).book(at=NOON + 17).orders()] == [1, 2, 3]
     records["ts_recv"] = records["ts_event"] = UNDEF_TIMESTAMP
     with pytest.raises(TimeError, match="no event of AAA is complete"):
         day_of(tmp_path, records).book(at=NOON)

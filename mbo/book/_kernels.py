@@ -44,7 +44,7 @@ IMPLIED_CLEAR: Final = 10
 MAYBE_BAD_BOOK: Final = 11
 
 _ADD, _CANCEL, _MODIFY, _CLEAR, _TRADE, _FILL, _NONE = 65, 67, 77, 82, 84, 70, 78
-_TOB, _SNAPSHOT, _MBP, _MAYBE_BAD = 64, 32, 16, 4
+_LAST, _TOB, _SNAPSHOT, _MBP, _MAYBE_BAD = 128, 64, 32, 16, 4
 _UNDEF_PRICE = 2**63 - 1
 _UNDEF_SIZE = 2**32 - 1
 
@@ -131,6 +131,7 @@ def begin_snapshot(state: Any, book: Any, record: Any, index: Any) -> None:
     if state.sides[2 * book]["length"] + state.sides[2 * book + 1]["length"] > 0:
         note(state, book, IMPLIED_CLEAR, record, index)
     clear(state, book)
+    state.books[book]["in_snapshot"] = 1
 
 
 @inline
@@ -234,22 +235,20 @@ def modify(state: Any, book: Any, record: Any, index: Any) -> Any:
 
 
 @inline
-def apply_record(state: Any, book: Any, record: Any, index: Any, in_snapshot: Any) -> Any:
-    """Apply one record; `in_snapshot` says whether the book's last A, C, M or R was part of a snapshot.
-
-    Returns (status, in_snapshot); where the status is not DONE, nothing has changed.
-    """
+def apply_record(state: Any, book: Any, record: Any, index: Any) -> Any:
+    """Apply one record; where the status that it returns is not DONE, nothing has changed."""
     action = record["action"]
     flags = record["flags"]
+    slot = state.books[book]
     status = DONE
     if action == _TRADE or action == _FILL or action == _NONE:
         pass
     elif action == _CLEAR:
         clear(state, book)
-        in_snapshot = flags & _SNAPSHOT != 0
+        slot["in_snapshot"] = 1 if flags & _SNAPSHOT != 0 else 0
     elif action == _ADD or action == _CANCEL or action == _MODIFY:
         restores = flags & _SNAPSHOT != 0
-        begins = restores and not in_snapshot
+        begins = restores and slot["in_snapshot"] == 0
         if flags & (_TOB | _MBP) != 0:
             status = apply_level(state, book, record, index, begins)
         elif action == _ADD:
@@ -258,14 +257,17 @@ def apply_record(state: Any, book: Any, record: Any, index: Any, in_snapshot: An
             status = cancel(state, book, record, index)
         else:
             status = modify(state, book, record, index)
-        if status == DONE:
-            in_snapshot = restores
+        if not restores and status == DONE:
+            slot["in_snapshot"] = 0
     else:
         status = note(state, book, BAD_ACTION, record, index)
-    if status == DONE and flags & _MAYBE_BAD != 0:
-        note(state, book, MAYBE_BAD_BOOK, record, index)
-        state.books[book]["suspect"] = 1
-    return status, in_snapshot
+    if status == DONE:
+        if flags & _LAST != 0:  # a snapshot ends with its event
+            slot["in_snapshot"] = 0
+        if flags & _MAYBE_BAD != 0:
+            note(state, book, MAYBE_BAD_BOOK, record, index)
+            slot["suspect"] = 1
+    return status
 
 
 # ---------------------------------------------------------------- a batch of records
@@ -334,7 +336,6 @@ def apply(state: Any, records: Any, rows: Any, start: Any) -> tuple[int, int]:
     book = np.int64(NIL)
     run = start  # where the records of this book began
     events = np.int64(0)
-    in_snapshot = False
     status = DONE
     done = start
     for i in range(start, records.shape[0]):
@@ -342,7 +343,6 @@ def apply(state: Any, records: Any, rows: Any, start: Any) -> tuple[int, int]:
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
             if book >= 0:
-                state.books[book]["in_snapshot"] = in_snapshot
                 settle(state, book, records[i - 1], i - run, events)
             book = book_of(state, this_key)
             if book < 0:
@@ -351,15 +351,12 @@ def apply(state: Any, records: Any, rows: Any, start: Any) -> tuple[int, int]:
             key = this_key
             run = i
             events = np.int64(0)
-            in_snapshot = state.books[book]["in_snapshot"] != 0
         index = rows[i] if rows.shape[0] > 0 else before + i
-        status, in_snapshot = apply_record(state, book, record, index, in_snapshot)
+        status = apply_record(state, book, record, index)
         if status != DONE:
             break
         events += np.int64(record["flags"]) >> 7
         done = i + 1
-    if book >= 0:
-        state.books[book]["in_snapshot"] = in_snapshot
-        if done > run:
-            settle(state, book, records[done - 1], done - run, events)
+    if book >= 0 and done > run:
+        settle(state, book, records[done - 1], done - run, events)
     return status, done

@@ -232,10 +232,9 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
         if changes:
             side, depth = depth_before(state, book, record, visible)
         index = rows[i] if rows.shape[0] > 0 else before + i
-        status, in_snapshot = apply_record(state, book, record, index, state.books[book]["in_snapshot"] != 0)
+        status = apply_record(state, book, record, index)
         if status != DONE:
             break
-        state.books[book]["in_snapshot"] = in_snapshot
         candidate = emission.candidates[book]
         shown = emission.shown[book]
         if action == _TRADE:

@@ -115,7 +115,9 @@ AGGREGATE: Final = 1 << 30  # marks `level` of a pool entry that stands for a wh
 ASK, BID = 65, 66  # the letters' codes
 _FIRST_BLOCK = 3  # log2 of a side's first block of rungs
 _NEAR = 12  # rungs walked from the best before a search bisects
-_GOLDEN = np.uint64(0x9E3779B1)
+_GOLDEN = np.uint64(0x9E3779B1)  # odd numbers without a pattern
+_SILVER = np.uint64(0x85EBCA6B)
+_BRONZE = np.uint64(0xC2B2AE35)
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
@@ -127,11 +129,11 @@ _32 = np.uint64(32)
 def home(order_id: Any, book: Any, mask: Any) -> Any:
     """Give the table position where a search for this id begins.
 
-    Fibonacci hashing on 32 bits: its product fits 64, so nothing wraps and plain Python agrees. The book takes part, for ids
-    may be counted per instrument.
+    The halves of the id and the book are multiplied apart, for ids may be counted per instrument, or differ in one half only. All
+    products are of 32 bits, so that nothing wraps and plain Python agrees.
     """
-    folded = (order_id ^ (order_id >> _32) ^ (np.uint64(book) * _GOLDEN)) & _LOW
-    hashed = (folded * _GOLDEN) & _LOW
+    mixed = ((order_id & _LOW) * _GOLDEN) ^ ((order_id >> _32) * _SILVER) ^ (np.uint64(book) * _BRONZE)
+    hashed = ((mixed & _LOW) * _GOLDEN) & _LOW
     return np.int64((hashed * np.uint64(mask + 1)) >> _32)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -14,7 +16,7 @@ from mbo.book import _queue_kernels as queues
 from mbo.book import _state_kernels as arrays
 from mbo.book.interface import ANOMALIES, Anomaly, EqualSize, L3Book, SideLike, Status, as_side, equal_loses
 from mbo.book.rows import LEVEL_DTYPE, ORDER_DTYPE, Order
-from mbo.errors import OrderError, RequestError, RuleError, SymbolError
+from mbo.errors import RequestError, RuleError, SymbolError
 from mbo.records import MBO_DTYPE, RecordArray, Side, as_records
 from mbo.symbols import SymbolMap
 
@@ -33,7 +35,8 @@ _ORDERS, _LEVELS, _RUNGS, _BOOKS = 256, 64, 128, 4
 class Books(Mapping[Key, "Book"]):
     """The books of every instrument in a stream of MBO records, by (publisher_id, instrument_id).
 
-    A batch costs one pass over its records, whatever instruments they are of. `strict` and `equal_size`: see
+    A batch costs one pass over its records, whatever instruments they are of. One thread at a time: the kernels run without the
+    GIL, so whoever reads while another thread applies sees a book in the making. `strict` and `equal_size`: see
     `mbo.book.interface`. `symbols` gives the books their names.
 
     >>> from mbo.simulator import simulate
@@ -51,6 +54,7 @@ class Books(Mapping[Key, "Book"]):
         self.equal_size = equal_size
         self.symbols = symbols if symbols is not None else SymbolMap()
         self._known: dict[Key, int] = {}
+        self._applying = threading.Lock()
         pool = np.zeros(1, arrays.POOL)
         pool["free_order"] = pool["free_level"] = arrays.NIL
         pool["strict"], pool["equal_size"] = strict, _EQUAL[equal_size]
@@ -80,16 +84,21 @@ class Books(Mapping[Key, "Book"]):
     def _drive(self, kernel: Kernel, records: RecordArray, rows: int | npt.NDArray[np.int64] | None) -> None:
         """Run a kernel over records until they are all applied, making room whenever it asks for some."""
         numbers = _NO_ROWS
-        if isinstance(rows, int):
+        if isinstance(rows, int | np.integer):
             self._state.pool["position"] = rows
         elif rows is not None:
-            numbers = np.ascontiguousarray(rows, np.int64)
+            numbers = np.array(rows, np.int64)  # a copy: kernels are compiled for arrays that can be written
             if len(numbers) != len(records):
                 raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
-        status, done = kernel(self._state, records, numbers, 0)
-        while status != arrays.DONE and status < rules.BROKEN:
-            self._grow(status)
-            status, done = kernel(self._state, records, numbers, done)
+        if not self._applying.acquire(blocking=False):
+            raise RequestError("another thread is applying records to these books: give each thread its own")
+        try:
+            status, done = kernel(self._state, records, numbers, 0)
+            while status != arrays.DONE and status < rules.BROKEN:
+                self._grow(status)
+                status, done = kernel(self._state, records, numbers, done)
+        finally:
+            self._applying.release()
         position = int(self._state.pool["position"][0])
         self._state.pool["position"] += done
         if status >= rules.BROKEN:
@@ -97,6 +106,12 @@ class Books(Mapping[Key, "Book"]):
             index = int(numbers[done]) if len(numbers) else position + done
             place = {name: int(bad[name]) for name in ("order_id", "ts_event", "sequence")}
             raise RuleError(_RULES[status - rules.BROKEN], index=index, **place)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_applying"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _applying=threading.Lock())
 
     def _grow(self, what: int) -> None:
         state = self._state
@@ -182,6 +197,9 @@ class Book(L3Book):
     def _state(self) -> arrays.State:
         return self._books._state
 
+    def __copy__(self) -> Book:
+        return copy.deepcopy(self)  # a copy that shared the arrays would change with the original
+
     @property
     def _begun(self) -> bool:
         return self._index < len(self._books)
@@ -229,7 +247,7 @@ class Book(L3Book):
     def depth(self, side: SideLike) -> int:
         return int(self._state.sides[self._side(as_side(side))]["length"])
 
-    def order(self, order_id: int) -> Order:
+    def _order(self, order_id: int) -> Order | None:
         state = self._state
         position = (
             queues.locate(state, np.uint64(order_id), self._index)
@@ -237,7 +255,7 @@ class Book(L3Book):
             else arrays.NIL
         )
         if position < 0:
-            raise OrderError(f"no order {order_id} rests in the book")
+            return None
         slot = int(state.table[position])
         order = state.orders[slot]
         level = state.levels[order["level"]]

@@ -6,7 +6,7 @@ The rules, from Databento's documents and from what its data shows (for each fie
   is left. M gives it a new price and size. R clears the book. T, F and N never touch it.
 * M at the same price keeps the order's place if the size gets smaller and loses it if the size gets larger. An equal size loses it
   on GLBX.MDP3 (an iceberg shows its next tip) and keeps it elsewhere. M to another price or side goes to the back there.
-* The first F_SNAPSHOT record after records without it begins a restored book: an implied clear, where no R said so.
+* An A with F_SNAPSHOT that follows on no other of its event begins a restored book: an implied clear, where no R said so.
 * F_TOB: an A is all that is known of its side, a level without orders; UNDEF price or size 0 empties the side.
 * F_MBP: A and M set a whole level, keyed by side and price; C removes it. Such a level holds a size but no order.
 * The book is valid only after a record with F_LAST. A crossed book is data, not an error.
@@ -18,6 +18,7 @@ record that did it; `strict=True` raises `RuleError` instead and leaves the book
 from __future__ import annotations
 
 import hashlib
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mbo.book.rows import Level, Levels, Order, Orders, queued
-from mbo.errors import RequestError
+from mbo.errors import OrderError, RequestError
 from mbo.records import MBO_DTYPE, MBO_LENGTH, RTYPE_MBO, Action, Flag, RecordArray, Side
 from mbo.units import UNDEF_PRICE
 
@@ -163,8 +164,8 @@ class L3Book(ABC):
         """Count the levels of a side."""
 
     @abstractmethod
-    def order(self, order_id: int) -> Order:
-        """Find a resting order; `OrderError` where there is none with this id."""
+    def _order(self, order_id: int) -> Order | None:
+        """Find a resting order."""
 
     @abstractmethod
     def check(self) -> None:
@@ -213,6 +214,19 @@ class L3Book(ABC):
         if not 0 <= level < depth:
             raise RequestError(f"no level {level} on the {side.name.lower()} side: it has {depth}")
         return queued(self._orders(side, level, level + 1))
+
+    def order(self, order_id: int) -> Order:
+        """Find a resting order; `OrderError` where there is none with this id, `RequestError` where it is not a whole number."""
+        try:
+            order_id = operator.index(order_id)
+        except TypeError:
+            raise RequestError(
+                f"{order_id!r} is not an order id: ids are whole numbers, and floats do not hold them all"
+            ) from None
+        order = self._order(order_id)
+        if order is None:
+            raise OrderError(f"no order {order_id} rests in the book")
+        return order
 
     def queue_ahead(self, order_id: int) -> int:
         """Sum the sizes that stand before an order at its price; `OrderError` where it does not rest."""

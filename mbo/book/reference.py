@@ -10,7 +10,7 @@ from sortedcontainers import SortedDict
 
 from mbo.book.interface import TOLERATED, Anomaly, EqualSize, L3Book, SideLike, Status, as_side, equal_loses
 from mbo.book.rows import LEVEL_DTYPE, ORDER_DTYPE, Order
-from mbo.errors import InternalError, OrderError, RequestError, RuleError
+from mbo.errors import InternalError, RequestError, RuleError
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, Side, as_records
 from mbo.units import UNDEF_PRICE, UNDEF_SIZE
 
@@ -90,6 +90,7 @@ class ReferenceBook(L3Book):
             self._last = record
             if record.flags & Flag.LAST:
                 self._events += 1
+                self._in_snapshot = False  # a snapshot ends with its event
             if record.flags & Flag.MAYBE_BAD_BOOK:
                 self._note("maybe_bad_book", record)
                 self._suspect = True
@@ -103,6 +104,7 @@ class ReferenceBook(L3Book):
             return
         if action == Action.CLEAR:
             self._clear()
+            self._in_snapshot = bool(record.flags & Flag.SNAPSHOT)
         elif action in (Action.ADD, Action.CANCEL, Action.MODIFY):
             if record.flags & Flag.TOB:
                 self._apply_top(record)
@@ -114,10 +116,10 @@ class ReferenceBook(L3Book):
                 self._cancel(record)
             else:
                 self._modify(record)
+            if not record.flags & Flag.SNAPSHOT:
+                self._in_snapshot = False
         else:
             self._note("bad_action", record)
-            return
-        self._in_snapshot = bool(record.flags & Flag.SNAPSHOT)
 
     def _add(self, record: _Record) -> None:
         if not self._has_side(record) or not self._has_price(record):
@@ -210,6 +212,7 @@ class ReferenceBook(L3Book):
             if any(self._sides.values()):
                 self._note("implied_clear", record)
             self._clear()
+            self._in_snapshot = True
 
     def _clear(self) -> None:
         self._clear_side(Side.BID)
@@ -299,9 +302,9 @@ class ReferenceBook(L3Book):
     def depth(self, side: SideLike) -> int:
         return len(self._sides[as_side(side)])
 
-    def order(self, order_id: int) -> Order:
+    def _order(self, order_id: int) -> Order | None:
         if order_id not in self._order_of:
-            raise OrderError(f"no order {order_id} rests in the book")
+            return None
         order = self._order_of[order_id]
         ahead = 0
         for key, other in self._sides[order.side][order.price].items():

@@ -215,6 +215,26 @@ class Contract:
         assert book.synced
         assert not book.anomalies
 
+    def test_a_snapshot_ends_with_its_event(self):
+        """Two files of before 2024 in a row: nothing stands between their snapshots, and neither has an R."""
+        snapshot = SNAPSHOT | BAD_TS
+        book = self.built(
+            f"A 1 B 90 1 {snapshot}",
+            f"A 2 B 91 1 {snapshot | LAST}",
+            f"A 1 B 90 1 {snapshot}",
+            f"A 3 B 92 1 {snapshot | LAST}",
+        )
+        assert [order.order_id for order in book.orders()] == [3, 1]
+        assert {rule: a.count for rule, a in book.anomalies.items()} == {"implied_clear": 1}
+        closed_by_none = self.built(f"A 1 B 90 1 {snapshot}", "N 0 N - 0 128", f"A 3 B 92 1 {snapshot | LAST}")
+        assert [order.order_id for order in closed_by_none.orders()] == [3]
+
+    @pytest.mark.parametrize("first", ["C 77 B 90 1 32", "M 9 B 90 1 32", "A 1 B - 5 40", "A 1 N 90 5 40"])
+    def test_only_a_good_order_begins_a_snapshot(self, first):
+        book = self.built("A 9 B 100 5", first, f"A 1 B 90 1 {SNAPSHOT}", f"A 2 B 91 1 {SNAPSHOT | LAST}")
+        assert [order.order_id for order in book.orders()] == [2, 1]
+        assert book.synced
+
     def test_a_plain_clear_before_snapshot_records_is_part_of_it(self):
         book = self.built(
             "A 1 B 100 5", f"R 0 N - 0 {BAD_TS}", f"A 2 B 90 1 {SNAPSHOT}", f"A 3 A 95 1 {SNAPSHOT | LAST}"
@@ -283,6 +303,17 @@ class Contract:
         assert snapshot["action"].tolist() == list(b"RAAAAA")
         assert snapshot["flags"].tolist() == [40, 40, 40, 40, 40, 40 | MBP | LAST]
         assert (snapshot["ts_recv"] == book.status.ts_recv).all()
+
+    def test_snapshot_of_a_suspect_book_says_so(self):
+        book = self.built("R 0 N - 0", f"A 1 B 100 5 {MAYBE_BAD | LAST}")
+        assert (book.synced, book.status.suspect) == (True, True)
+        assert (book.snapshot()["flags"] & MAYBE_BAD).all()
+
+    def test_snapshot_keeps_since_when_everything_stands(self):
+        book = self.built(
+            "R 0 N - 0", "A 1 B 100 5", f"A 0 A 102 9 {MBP}", f"M 0 A 102 8 {MBP}", "A 2 B 99 1", "M 1 B 100 9"
+        )
+        assert book.snapshot()["ts_event"].tolist()[1:] == [1005, 1004, 1003]
 
     def test_snapshot_of_an_unsynced_book_says_so(self):
         book = self.built("A 1 B 100 5")
@@ -379,6 +410,8 @@ class Contract:
             lambda: book.orders(level=0),
             lambda: book.depth(3),
             lambda: self.make(equal_size="maybe"),
+            lambda: book.order(1.5),
+            lambda: book.order("1"),
         ):
             with pytest.raises(RequestError):
                 wrong()
@@ -414,6 +447,26 @@ class Contract:
     def test_nothing_to_apply(self):
         book = self.built()
         assert (book.status.messages, book.digest()) == (0, self.make().digest())
+
+    def test_document_says_how_far_the_book_can_be_trusted(self):
+        document = self.built(f"A 1 B 100 5 {MAYBE_BAD}").document()
+        assert (document["valid"], document["synced"], document["suspect"], document["crossed"]) == (
+            False,
+            False,
+            True,
+            False,
+        )
+        document = self.built("R 0 N - 0", "A 1 B 100 5", "A 2 A 100 5").document()
+        assert (document["valid"], document["synced"], document["suspect"], document["crossed"]) == (
+            True,
+            True,
+            False,
+            True,
+        )
+
+    def test_queues_of_a_crossed_book_are_kept_apart(self):
+        book = self.built("A 1 B 100 5", "A 2 A 100 3", "A 3 A 100 1")
+        assert [order.queue_ahead for order in book.orders()] == [0, 0, 3]
 
     def test_document_has_all_levels_best_first(self):
         book = self.built("A 1 B 100 5", "A 2 B 99 3", "A 3 A 101 2", "C 8 B 1 1")

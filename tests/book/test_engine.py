@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 
 import numpy as np
 import pytest
 
 from mbo.book import Book, Books, ReferenceBook
-from mbo.book._state_kernels import NIL
+from mbo.book._queue_kernels import locate
+from mbo.book._state_kernels import NIL, home
 from mbo.errors import InternalError, RequestError, RuleError, SymbolError
 from mbo.symbols import Mapping, SymbolMap
 from tests.book.tapes import TICK, record, tape, wild
@@ -74,6 +77,63 @@ def test_a_strict_error_carries_the_number_of_the_stream():
     with pytest.raises(RuleError) as caught:
         books.apply(tape("A 3 B 100 5", "C 4 B 100 5"), rows=np.array([50, 70]))
     assert caught.value.index == 70
+
+
+def test_row_numbers_may_be_numpy_s_and_read_only():
+    books = Books()
+    rows = np.array([5, 77])
+    rows.flags.writeable = False
+    books.apply(tape("A 1 B 100 5", "C 9 B 1 1"), rows=rows)
+    books.apply(tape("C 9 B 1 1", instrument_id=8), rows=np.int64(1000))
+    assert [book.anomalies["unknown_cancel"].index for book in books.values()] == [77, 1000]
+
+
+def test_a_copy_has_its_own_orders():
+    book = Book()
+    book.apply(tape("A 1 B 100 5"))
+    for copied in (copy.copy(book), copy.deepcopy(book), pickle.loads(pickle.dumps(book))):
+        copied.apply(tape("A 2 B 101 5"))
+        copied.check()
+        assert (book.status.orders, copied.status.orders) == (1, 2)
+
+
+def test_a_second_thread_is_refused_while_one_applies():
+    books = Books()
+    books.apply(tape("A 1 B 100 5"))
+    with books._applying, pytest.raises(RequestError, match="another thread is applying"):
+        books.apply(tape("A 2 B 100 5"))
+    books.apply(tape("A 2 B 100 5"))
+    assert books.book().status.orders == 2
+
+
+def test_ids_that_follow_a_pattern_are_found_quickly():
+    """Probes in a table that is at most half full: a few on average, whatever the ids have in common."""
+    patterns = {
+        "in a row": range(1, 3_000),
+        "halves alike": [n << 32 | n for n in range(3_000)],
+        "upper half only": [n << 32 for n in range(3_000)],
+        "steps of the table": [n * 8192 for n in range(3_000)],
+    }
+    for name, ids in patterns.items():
+        book = Book()
+        records = np.repeat(record("A", 1, "B", 5, 1), len(ids))
+        records["order_id"] = ids
+        book.apply(records)
+        table = book._state.table
+        homes = np.array([home(np.uint64(n), 0, len(table) - 1) for n in ids])
+        places = np.array([place_of(book, n) for n in ids])
+        assert ((places - homes) % len(table)).mean() < 2, name
+    many = Books()
+    records = np.repeat(record("A", 1, "B", 5, 1), 3_000)
+    records["instrument_id"] = np.arange(3_000)
+    many.apply(records)
+    table = many._state.table
+    homes = np.array([home(np.uint64(1), n, len(table) - 1) for n in range(3_000)])
+    assert len(set(homes.tolist())) > 1_000, "the same id in many books"
+
+
+def place_of(book: Book, order_id: int) -> int:
+    return locate(book._state, np.uint64(order_id), 0)
 
 
 def test_a_thousand_instruments_share_the_arrays():
