@@ -40,8 +40,8 @@ run: venv ## the main job on the bundled session, or FILE=path/to/file.dbn; OUT=
 	@.venv/bin/mbo run $(if $(FILE),"$(FILE)") $(if $(OUT),--out "$(OUT)")
 
 # PYTEST_ADDOPTS narrows or widens any of these: PYTEST_ADDOPTS='-k book -x' make test
-test: venv ## the tests, and the doctests of the package; says what it skipped
-	$(PYTEST) -m 'not proof and not resilience and not browser' --doctest-modules mbo tests
+test: venv ## the tests, the doctests of the package and of the README; says what it skipped
+	$(PYTEST) -m 'not proof and not resilience and not browser' --doctest-modules --doctest-glob=README.md README.md mbo tests
 
 test-nojit: venv ## the book's tests as plain Python, then compiled with bounds checks
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -m nojit tests

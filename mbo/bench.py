@@ -1,7 +1,7 @@
-"""`mbo bench`: how fast the books are, with the slow ones beside them on the same records.
+"""`mbo bench`: how fast the books are, with slow ones beside them.
 
-Every run is seeded and warm, ends in the digest that the simulator knows, and reports the median and the spread of several.
-Ratios are of one run on one machine; absolute figures are worth what the machine is.
+Every run is seeded and warm, ends in the digest that the simulator knows, and reports the median and the spread of several. Ratios
+are of the same records; absolute figures are worth what the machine is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from sortedcontainers import SortedDict
 
 import mbo
 from mbo.book import Book, Books, ReferenceBook
+from mbo.book.interface import digest_of
+from mbo.book.rows import ORDER_DTYPE
 from mbo.errors import InternalError
 from mbo.mbp import Mbp
 from mbo.progress import track
@@ -73,13 +76,11 @@ class Row:
 
 def machine() -> str:
     """Say in a line what the figures were measured on."""
-    import numba
-
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
-    versions = f"Python {platform.python_version()}, numpy {np.__version__}, numba {numba.__version__}"
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, numba {version('numba')}"
     return f"{cpu}, {os.cpu_count()} cores, {versions}, mbo {mbo.__version__}"
 
 
@@ -101,13 +102,15 @@ SUITES: Final = {"core": core, "mbp": mbp}
 
 def _small_book() -> list[Row]:
     session = simulate(MESSAGES, seed=1, resting=300)
-    fast = _books_row("book only, 300 orders resting", session, "25 (floor 15)")
     records = session.records[:SLOW_MESSAGES]
-    rows = [
-        _slow_row(name, make, records) for name, make in (("ReferenceBook", _reference), ("dict + SortedDict", _plain))
+    same = _rates(records, _fast(records))  # the ratios are of the very same records
+    slow = [
+        Row("ReferenceBook", len(records), _rates(records, _reference(records)), "M/s"),
+        Row("dict + SortedDict, decoded tuples", len(records), _rates(records, _plain(records)), "M/s"),
     ]
-    fast.ratios.update({row.name: fast.median / row.median for row in rows})
-    return [fast, *rows, *_real_book()]
+    fast = _books_row("book only, 300 orders resting", session, "25 (floor 15)")
+    fast.ratios.update({row.name: statistics.median(same) / row.median for row in slow})
+    return [fast, *slow, *_real_book()]
 
 
 def _resting() -> list[Row]:
@@ -258,39 +261,58 @@ class PlainBook:
             del self.sides[side][price]
         return size
 
-    def best(self) -> tuple[int, int]:
-        """Give the best bid and ask."""
-        return self.sides[Side.BID].peekitem(-1)[0], self.sides[Side.ASK].peekitem(0)[0]
+    def digest(self) -> str:
+        """Hash the orders as every book does."""
+        bids, asks = self.sides[Side.BID], self.sides[Side.ASK]
+        queues = [(Side.BID, price, bids[price]) for price in reversed(bids)] + [
+            (Side.ASK, price, asks[price]) for price in asks
+        ]
+        rows = [
+            (number, side, price, size, 0, False) for side, price, queue in queues for number, size in queue.items()
+        ]
+        return digest_of(np.array(rows, ORDER_DTYPE))
 
 
-def _reference(records: RecordArray) -> Iterator[float]:
-    while True:
-        book, begun = ReferenceBook(), time.perf_counter()
+def _fast(records: RecordArray) -> Callable[[], Book]:
+    def build() -> Book:
+        book = Book()
         book.apply(records)
-        yield time.perf_counter() - begun
-        _same_best(records, tuple(side.price for side in book.bbo if side))
+        return book
+
+    return build
 
 
-def _plain(records: RecordArray) -> Iterator[float]:
+def _reference(records: RecordArray) -> Callable[[], ReferenceBook]:
+    def build() -> ReferenceBook:
+        book = ReferenceBook()
+        book.apply(records)
+        return book
+
+    return build
+
+
+def _plain(records: RecordArray) -> Callable[[], PlainBook]:
     columns = (records[name].tolist() for name in ("action", "side", "order_id", "price", "size"))
     messages = list(zip(*columns, strict=True))
-    while True:
-        book, begun = PlainBook(), time.perf_counter()
+
+    def build() -> PlainBook:
+        book = PlainBook()
         book.apply(messages)
-        yield time.perf_counter() - begun
-        _same_best(records, book.best())
+        return book
+
+    return build
 
 
-def _same_best(records: RecordArray, best: tuple[int, ...]) -> None:
-    fast = Book()
-    fast.apply(records)
-    if best != tuple(side.price for side in fast.bbo if side):
-        raise InternalError("the books of the bench end with different best prices")
-
-
-def _slow_row(name: str, make: Callable[[RecordArray], Iterator[float]], records: RecordArray) -> Row:
-    timed = make(records)
-    return Row(name, len(records), [len(records) / next(timed) / 1e6 for _ in range(RUNS)], "M/s")
+def _rates(records: RecordArray, build: Callable[[], Book | ReferenceBook | PlainBook]) -> list[float]:
+    """Time building a book of the records, several times after a first; every one has to be the fast book."""
+    expected, rates = _fast(records)().digest(), []
+    for _ in range(RUNS + 1):
+        begun = time.perf_counter()
+        book = build()
+        rates.append(len(records) / (time.perf_counter() - begun) / 1e6)
+        if book.digest() != expected:
+            raise InternalError(f"{type(book).__name__} ends in another book than the engine")
+    return rates[1:]
 
 
 # ---------------------------------------------------------------- starting up

@@ -21,7 +21,7 @@ FLOW = [
     {"symbols", "schemas", "selection", "summary", "_jit"},
     {"_dbn_kernels", "_simulator_kernels"},
     {"dbn"},
-    {"streams"},
+    {"streams", "bbo"},
     {"book"},
     {"mbp"},
     {"replay", "simulator"},
@@ -72,7 +72,7 @@ def test_only_one_module_imports_numba():
     users = [
         name for name in modules() if any(imported.split(".")[0] == "numba" for imported in imports(PACKAGE / name))
     ]
-    assert set(users) <= {"_jit.py", "bench.py"}, "bench.py asks for its version only"
+    assert users == ["_jit.py"]
 
 
 def test_the_command_line_uses_nothing_private():
