@@ -20,6 +20,7 @@ SIMULATED: Final = Path(__file__).parent / "data" / "simulated.mbo.dbn.zst"
 
 if TYPE_CHECKING:
     from mbo.book import Book, Books, ReferenceBook
+    from mbo.comparison import compare
     from mbo.errors import DataError, InternalError, MboError, RequestError
     from mbo.records import MBO_DTYPE, Action, Flag, Side
     from mbo.replay import Records, read_dbn
@@ -39,13 +40,14 @@ _HOME: Final = {
     "ReferenceBook": "mbo.book",
     "RequestError": "mbo.errors",
     "Side": "mbo.records",
+    "compare": "mbo.comparison",
     "read_dbn": "mbo.replay",
     "simulate": "mbo.simulator",
 }
 
 __all__ = [
     "MBO_DTYPE", "SIMULATED", "Action", "Book", "Books", "DataError", "Flag", "InternalError", "MboError", "Records",
-    "ReferenceBook", "RequestError", "Side", "__version__", "read_dbn", "simulate",
+    "ReferenceBook", "RequestError", "Side", "__version__", "compare", "read_dbn", "simulate",
 ]  # fmt: skip
 
 

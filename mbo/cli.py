@@ -131,6 +131,51 @@ def book(
     print(f"{json_path}: {found.depth('bid')} bid and {found.depth('ask')} ask levels, {found.status.orders:,} orders")
 
 
+@app.command(epilog="Example: mbo convert day.dbn.zst --schema mbp-10 --out day.mbp-10.parquet")
+def convert(
+    files: Files,
+    schema: Annotated[str, typer.Option(help="What to make: mbp-10, mbp-1, tbbo, trades, bbo-1s, bbo-1m or mbo.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="File to write: .dbn, .dbn.zst, .parquet, .arrow, .csv, .ndjson, or .json (integer-coded)."),
+    ],
+    symbol: Annotated[str | None, typer.Option(help="Symbol or instrument id, else all of them.")] = None,
+    emit: Annotated[
+        str,
+        typer.Option(help="Record of every event that did touch a visible level, or only if that brought a change."),
+    ] = "touch",
+) -> None:
+    """Write the records of files in another schema and format."""
+    from mbo.formats import records_as, suffix_of, write
+
+    suffix_of(out)
+    day = mbo.read_dbn(files)
+    count = write(records_as(day if symbol is None else day.select(symbol), schema, emit=emit), out)
+    print(f"{out}: {count:,} {schema} records, {out.stat().st_size:,} bytes")
+
+
+@app.command(epilog="Example: mbo compare day.mbp-10.json reference.mbp-10.dbn.zst --ignore side")
+def compare(
+    ours: Annotated[Path, typer.Argument(help="Records in any format of convert, or a final book as JSON.")],
+    reference: Annotated[Path, typer.Argument(help="What to compare it with, in any of them.")],
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to leave out; may be given several times, or as a list with commas."),
+    ] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON too.")] = None,
+) -> None:
+    """Compare records or final books; the exit code is 1 where anything differs."""
+    ignored = [name.strip() for given in ignore or [] for name in given.split(",") if name.strip()]
+    found = mbo.compare(ours, reference, ignore=ignored)
+    if json_path is not None:
+        from mbo.run import write_json
+
+        write_json(json_path, found.document())
+    print(found)
+    if not found.equal:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Examples: mbo run    mbo run day.dbn.zst --out results")
 def run(
     files: Annotated[
@@ -139,7 +184,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first record that breaks a rule.")] = False,
 ) -> None:
-    """Do the main job: decode, rebuild every book, write the final books and a summary as JSON."""
+    """Do the main job: decode, rebuild every book, write the final books, their MBP-10 records and a summary."""
     from mbo.run import run as main_job
 
     day = mbo.read_dbn(files or mbo.SIMULATED)
@@ -245,6 +290,7 @@ def _print_orders(found: Book, depth: int | None) -> None:
 
 def _print_outcome(name: str, outcome: Outcome) -> None:
     from mbo.book.render import bbo_text
+    from mbo.run import MBP_FORMATS
 
     table = _table("", "", title=None)
     table.add_row("input", name)
@@ -260,4 +306,8 @@ def _print_outcome(name: str, outcome: Outcome) -> None:
         )
     print()
     _print(books)
-    print(f"\nsummary: {outcome.summary_file}")
+    records = sum(max(written.values()) for written in outcome.mbp_files.values())
+    print(
+        f"\nMBP-10: {records:,} records in {outcome.summary_file.parent / 'SYMBOL.mbp-10'}{{{','.join(MBP_FORMATS)}}}"
+    )
+    print(f"summary: {outcome.summary_file}")

@@ -44,6 +44,7 @@ _MIN_HEADER_BYTES: Final = 120  # behind the prelude: the fixed part, and five c
 _MAX_HEADER_BYTES: Final = 1 << 28
 _MAX_RECORD_BYTES: Final = 255 * 4
 _RELEASE_BYTES: Final = 1 << 24  # of a plain file, given back to the system at once
+_LOAD_BYTES: Final = 1 << 22  # decompressed at a time
 _SPARSE: Final = 512  # shorter runs of MBO records than this are stepped, not viewed
 _ZSTD_PIECE_BYTES: Final = 1 << 12  # asked for at once: where one is not whole, nothing of it is given
 
@@ -98,6 +99,15 @@ class DbnFile:
             return None
         return as_records(data.view(MBO_DTYPE))
 
+    def load(self) -> Bytes:
+        """Read all that stands behind the header into memory, decompressed, whatever the records are."""
+        if not self.compressed:
+            return np.frombuffer(_mapped(self), np.uint8)[self.header_bytes :]
+        reader, blocks = _ZstdReader(self.path), []
+        while block := reader.read(_LOAD_BYTES):
+            blocks.append(block)
+        return np.frombuffer(b"".join(blocks), np.uint8)[self.header_bytes :]
+
     def symbol_map(self) -> symbols.SymbolMap:
         """Read which symbols the instrument ids stand for: from the header, or a live recording through for its mapping records."""
         try:
@@ -121,10 +131,22 @@ class Skipped:
 
 
 def open_file(path: str | Path) -> DbnFile:
-    """Open a `.dbn` or `.dbn.zst` file, whatever its name, by reading its header only.
+    """Open a `.dbn` or `.dbn.zst` file of MBO records, whatever its name, by reading its header only.
 
     Raises `FormatError` where it is not DBN of version 1, 2 or 3 or holds another schema, `TruncatedError` where it ends within
     the header, `OSError` where it cannot be read.
+    """
+    file = open_any(path)
+    if file.metadata.schema is not None and str(file.metadata.schema) != "mbo":
+        sentence = f"{path} holds {file.metadata.schema} records, not mbo: no book can be built from it"
+        raise FormatError(sentence, path=str(path))
+    return file
+
+
+def open_any(path: str | Path) -> DbnFile:
+    """Open a DBN file of any schema, by reading its header only; its `batches()` are of use where that is mbo, else its `load()`.
+
+    Raises as `open_file` does.
     """
     path = Path(path)
     if path.is_dir():
@@ -135,11 +157,7 @@ def open_file(path: str | Path) -> DbnFile:
         file.seek(0)
         header = _read_header(_ZstdReader(path).read if compressed else file.read, path)
         size = path.stat().st_size
-    metadata = _decode_metadata(header, path)
-    if metadata.schema is not None and str(metadata.schema) != "mbo":
-        sentence = f"{path} holds {metadata.schema} records, not mbo: no book can be built from it"
-        raise FormatError(sentence, path=str(path))
-    return DbnFile(path, header[3], metadata, len(header), compressed, size)
+    return DbnFile(path, header[3], _decode_metadata(header, path), len(header), compressed, size)
 
 
 def _read_header(read: Callable[[int], bytes], path: Path) -> bytes:

@@ -6,12 +6,17 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from mbo.errors import RequestError
 from mbo.files import replacing
+from mbo.formats import writing
+from mbo.selection import book_keys
 
 if TYPE_CHECKING:
     from mbo.book import Book, Books
@@ -29,12 +34,20 @@ class Outcome:
     files: Mapping[str, Path]
     """The final books' documents, by symbol."""
     summary_file: Path
+    mbp_files: Mapping[str, Mapping[Path, int]]
+    """By symbol, the files of MBP-10 records, and how many records each has."""
+
+
+MBP_FORMATS: Final = (".dbn.zst", ".json")
+_OPEN_BOOKS: Final = 64  # whose files are written in one pass: some systems let a process open no more than 256
 
 
 def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
-    """Rebuild the books of all instruments of `day`; write `out/SYMBOL.book.json` for each, and `out/summary.json`.
+    """Rebuild the books of all instruments of `day` and write what came of it.
 
-    Nothing is written before all of the data has been read without an error; each file is written beside its place and renamed.
+    Of each instrument `out/SYMBOL.book.json`, the final book, and its MBP-10 records as `out/SYMBOL.mbp-10.dbn.zst` and
+    `out/SYMBOL.mbp-10.json` (see `mbo.formats`); of all `out/summary.json`. Nothing is written before all of the data has been read
+    without an error; each file is written beside its place and renamed.
     """
     from mbo.book.engine import compile_kernels
 
@@ -46,9 +59,9 @@ def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
     if not books:
         raise RequestError(f"there are no MBO records in {', '.join(str(file.path) for file in day.files)}")
     statuses = [book.status for book in books.values()]
-    files = {}
-    for name, book in _named(books).items():
-        files[name] = write_json(out / f"{name}.book.json", book.document())
+    named = _named(books)
+    files = {name: write_json(out / f"{name}.book.json", book.document()) for name, book in named.items()}
+    mbp_files = _write_mbp(day, named, out)
     messages, events = sum(s.messages for s in statuses), sum(s.events for s in statuses)
     summary = {
         "files": [file.path.name for file in day.files],
@@ -57,9 +70,39 @@ def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
         "events": events,
         "elapsed_s": round(elapsed, 6),
         "messages_per_s": round(messages / elapsed) if elapsed else None,
-        "books": {name: _book_summary(book) for name, book in _named(books).items()},
+        "books": {
+            name: _book_summary(book) | {"mbp_10_records": max(mbp_files[name].values())}
+            for name, book in named.items()
+        },
     }
-    return Outcome(books, messages, events, elapsed, files, write_json(out / "summary.json", summary))
+    summary_file = write_json(out / "summary.json", summary)
+    return Outcome(books, messages, events, elapsed, files, summary_file, mbp_files)
+
+
+def _write_mbp(day: Records, named: Mapping[str, Book], out: Path) -> dict[str, dict[Path, int]]:
+    """Write the MBP-10 records of every book, of many books in one pass over the data."""
+    written: dict[str, dict[Path, int]] = {}
+    names = list(named)
+    for start in range(0, len(names), _OPEN_BOOKS):
+        stream = day.mbp(10)
+        by_key = {_key(named[name]): name for name in names[start : start + _OPEN_BOOKS]}
+        with ExitStack() as stack:
+            puts = {}
+            for key, name in by_key.items():
+                written[name] = {out / f"{name}.mbp-10{suffix}": 0 for suffix in MBP_FORMATS}
+                puts[key] = {path: stack.enter_context(writing(path, stream)) for path in written[name]}
+            for array in stream.batches():
+                keys = book_keys(array)
+                for key in np.unique(keys).tolist():
+                    own = array[keys == key]
+                    for path, put in puts.get(key, {}).items():
+                        put(own)
+                        written[by_key[key]][path] += len(own)
+    return written
+
+
+def _key(book: Book) -> int:
+    return book.status.publisher_id << 32 | book.status.instrument_id
 
 
 def write_json(path: Path, document: Any) -> Path:

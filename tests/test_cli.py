@@ -16,6 +16,7 @@ import pytest
 
 import mbo
 from mbo import cli
+from mbo.formats import read, records_as
 from mbo.records import MBO_DTYPE
 from mbo.simulator import write_session
 
@@ -57,9 +58,9 @@ def good(call):
 
 def test_version_and_help(good, call):
     assert good("--version") == f"mbo {mbo.__version__}\n"
-    for command in ("", "info", "book", "run", "simulate", "bench", "doctor"):
+    for command in ("", "info", "book", "convert", "compare", "run", "simulate", "bench", "doctor"):
         assert "Usage" in good(*command.split(), "--help")
-    for command in ("info", "book", "run", "simulate", "bench"):
+    for command in ("info", "book", "convert", "compare", "run", "simulate", "bench"):
         assert "Example" in good(command, "--help")
     assert call("nonsense")[0] == 2
 
@@ -131,7 +132,8 @@ def test_run_writes_every_book_and_a_summary(good, tmp_path):
     out = good("run", "--out", tmp_path / "out")
     manifest = json.loads(mbo.SIMULATED.with_name("simulated.json").read_text())
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert files == ["SIM1.book.json", "SIM2.book.json", "SIM3.book.json", "summary.json"]
+    each = [f"SIM{number}.{kind}" for number in (1, 2, 3) for kind in ("book.json", "mbp-10.dbn.zst", "mbp-10.json")]
+    assert files == [*each, "summary.json"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert {name: book["digest"] for name, book in summary["books"].items()} == manifest["digests"]
     assert summary["messages"] == sum(book["messages"] for book in summary["books"].values()) == 90_000
@@ -139,6 +141,76 @@ def test_run_writes_every_book_and_a_summary(good, tmp_path):
         assert json.loads((tmp_path / "out" / f"{name}.book.json").read_text())["digest"] == digest
         assert f"{name}.book.json" in out
     assert "90,000 in 78,150 events" in out
+    expected = np.concatenate(list(mbo.read_dbn(SESSION).mbp(10).batches()))
+    assert f"MBP-10: {len(expected):,} records" in out
+    for name, instrument in (("SIM1", 1001), ("SIM2", 1002), ("SIM3", 1003)):
+        own = expected[expected["instrument_id"] == instrument]
+        assert summary["books"][name]["mbp_10_records"] == len(own) > 1_000
+        for suffix in (".dbn.zst", ".json"):
+            assert read(tmp_path / "out" / f"{name}.mbp-10{suffix}").records.tobytes() == own.tobytes()
+
+
+def test_run_writes_many_books_a_few_at_a_time(good, tmp_path, monkeypatch):
+    import mbo.run
+
+    good("run", "--out", tmp_path / "one")
+    monkeypatch.setattr(mbo.run, "_OPEN_BOOKS", 2)
+    good("run", "--out", tmp_path / "two")
+    for path in (tmp_path / "one").glob("*.mbp-10*"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("schema", ["mbp-10", "mbp-1", "tbbo", "trades", "bbo-1s", "bbo-1m", "mbo"])
+def test_convert_writes_what_the_package_gives(good, tmp_path, schema):
+    out = good("convert", SESSION, "--schema", schema, "--symbol", "SIM1", "--out", tmp_path / "new" / "day.parquet")
+    day = mbo.read_dbn(SESSION).select("SIM1")
+    expected = np.concatenate(list(records_as(day, schema).batches()))
+    got = read(tmp_path / "new" / "day.parquet")
+    assert got.schema == schema
+    assert got.records.tobytes() == expected.tobytes()
+    assert out.startswith(f"{tmp_path}/new/day.parquet: {len(expected):,} {schema} records, ")
+
+
+def test_convert_passes_on_what_comes_out(good, tmp_path):
+    counts = {}
+    for emit in ("touch", "change"):
+        good("convert", SESSION, "--schema", "mbp-1", "--emit", emit, "--out", tmp_path / "day.dbn")
+        counts[emit] = len(read(tmp_path / "day.dbn").records)
+        expected = mbo.read_dbn(SESSION).mbp(1, emit=emit)
+        assert counts[emit] == sum(map(len, expected.batches()))
+    assert counts["change"] < counts["touch"]
+
+
+def test_compare_says_whether_anything_differs(good, call, tmp_path):
+    records = read(_converted(good, tmp_path / "day.dbn")).records.copy()
+    assert good("compare", tmp_path / "day.dbn", _converted(good, tmp_path / "day.json")).count("100.00 %") == 1
+    records["side"][5], records["bid_sz_00"][7] = ord("N"), 12_345
+    header = (tmp_path / "day.dbn").read_bytes()[: -records.nbytes]
+    (tmp_path / "other.dbn").write_bytes(header + records.tobytes())
+    code, out, err = call("compare", tmp_path / "day.dbn", tmp_path / "other.dbn", "--json", tmp_path / "result.json")
+    assert (code, err) == (1, "")
+    rows = {row[0]: row[1:] for line in out.splitlines() if len(row := line.split()) == 6}
+    assert rows["side"][:3] == ["1", "5", "5"]
+    assert rows["bid_sz_00"][4] == "12345"
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert [one["what"] for one in document["differences"]] == ["side", "bid_sz_00"]
+    assert call("compare", tmp_path / "day.dbn", tmp_path / "other.dbn", "--ignore", "side")[0] == 1
+    for ignore in (["--ignore", "side", "--ignore", "bid_sz_00"], ["--ignore", "side, bid_sz_00"]):
+        assert "ignored    side, bid_sz_00" in good("compare", tmp_path / "day.dbn", tmp_path / "other.dbn", *ignore)
+
+
+def test_compare_takes_the_books_of_two_commands(good, call, tmp_path):
+    good("run", "--out", tmp_path)
+    good("book", SESSION, "--symbol", "SIM2", "--orders", "--json", tmp_path / "book.json")
+    assert "100.00 %" in good("compare", tmp_path / "SIM2.book.json", tmp_path / "book.json")
+    code, out, _ = call("compare", tmp_path / "SIM1.book.json", tmp_path / "book.json")
+    assert code == 1
+    assert "digest" in out
+
+
+def _converted(good, path: Path) -> Path:
+    good("convert", SESSION, "--schema", "mbp-1", "--symbol", "SIM3", "--out", path)
+    return path
 
 
 def test_run_takes_several_files_and_names_results_safely(good, tmp_path):
@@ -149,7 +221,11 @@ def test_run_takes_several_files_and_names_results_safely(good, tmp_path):
     two = _written(tmp_path / "two.dbn", other, symbol="SIM/1 x")
     good("run", one, two, "--out", tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["SIM_1_x.1.book.json", "SIM_1_x.2.book.json", "summary.json"]
+    each = [f"SIM_1_x.{number}.{kind}" for number in (1, 2) for kind in ("book.json", "mbp-10.dbn.zst", "mbp-10.json")]
+    assert names == [*each, "summary.json"]
+    for number in (1, 2):
+        found = read(tmp_path / "out" / f"SIM_1_x.{number}.mbp-10.json").records
+        assert set(found["publisher_id"].tolist()) == {number}
 
 
 def test_simulate_writes_what_the_seed_says(good, tmp_path):
@@ -242,19 +318,27 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("command", ["book", "run"])
+@pytest.mark.parametrize("command", ["book", "run", "convert"])
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gets_one_sentence_and_leaves_nothing(call, bad, name, command):
     import re
 
     results = bad / "results"
-    target = ["--out", results] if command == "run" else ["--json", results / "book.json"]
+    target = {
+        "book": ["--json", results / "book.json"],
+        "run": ["--out", results],
+        "convert": ["--schema", "mbp-10", "--out", results / "day.csv"],
+    }[command]
     code, out, err = call(command, bad / name, *target)
+    if (command, name) == ("convert", "nothing.dbn"):  # no records are converted to no records
+        assert (code, err) == (0, "")
+        return
     assert code == 1
     assert out == ""
     assert re.fullmatch(rf"mbo: .*{BAD[name]}.*\n", err), err
     assert "Traceback" not in err
-    assert not results.exists()
+    assert not list(results.rglob("*"))
+    assert command == "convert" or not results.exists(), "only what is written as it is read needs its folder before"
 
 
 @pytest.mark.parametrize(
@@ -293,6 +377,14 @@ def test_strict_names_the_record(call, tmp_path):
         ["simulate", "--out", "x.csv"],
         ["simulate", "--out", "x.dbn", "--messages", 5],
         ["bench", "nothing"],
+        ["convert", SESSION, "--schema", "mbp-10", "--out", "day.txt"],
+        ["convert", SESSION, "--schema", "mbp-9", "--out", "day.csv"],
+        ["convert", SESSION, "--schema", "mbp-10", "--emit", "never", "--out", "day.csv"],
+        ["convert", SESSION, "--schema", "trades", "--emit", "change", "--out", "day.csv"],
+        ["convert", SESSION, "--schema", "mbp-10", "--symbol", "NOPE", "--out", "day.csv"],
+        ["compare", SESSION, SESSION, "--ignore", "sied"],
+        ["compare", SESSION, "nothing.json"],
+        ["compare", SESSION, "summary.txt"],
     ],
 )
 def test_other_requests_that_make_no_sense(call, arguments, tmp_path, monkeypatch):
@@ -310,6 +402,7 @@ def test_other_requests_that_make_no_sense(call, arguments, tmp_path, monkeypatc
         ["run", "--out", "out"],
         ["book", SESSION, "--symbol", "SIM1", "--json", "out/b.json"],
         ["simulate", "--out", "out/s.dbn"],
+        ["convert", SESSION, "--schema", "trades", "--out", "out/t.parquet"],
     ],
 )
 def test_a_full_disk_is_one_sentence_and_no_file(call, arguments, tmp_path, monkeypatch):

@@ -25,7 +25,10 @@ FLOW = [
     {"book"},
     {"mbp"},
     {"replay", "simulator"},
-    {"run"},
+    {"loading"},
+    {"text"},
+    {"formats"},
+    {"comparison", "run"},
     {"bench", "doctor"},
     {"cli"},
 ]
@@ -83,7 +86,7 @@ def test_the_command_line_uses_nothing_private():
 def test_the_public_names_are_these():
     expected = """
         MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side
-        __version__ read_dbn simulate
+        __version__ compare read_dbn simulate
     """
     assert mbo.__all__ == expected.split()
     for name in mbo.__all__:
