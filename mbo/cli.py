@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,24 +36,23 @@ Files = Annotated[
 
 def main() -> None:
     """Run the command line; what goes wrong is one sentence on standard error and exit code 1 (2 for a wrong call)."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            sys.exit("mbo: standard output and standard error have to be open")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a bar shows a question mark
     try:
-        app()
+        app()  # which ends quietly by itself on Ctrl-C (130) and when nobody reads on (1)
     except MboError as error:
         _fail(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has seen enough
-        sys.exit(1)
     except OSError as error:
-        _fail(
-            f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error.strerror or error)
-        )
-    except KeyboardInterrupt:
-        _fail("interrupted", code=130)
+        known = error.filename and error.strerror
+        _fail(f"{error.filename}: {error.strerror}" if known else str(error.strerror or error))
 
 
-def _fail(sentence: str, code: int = 1) -> None:
+def _fail(sentence: str) -> None:
     print(f"mbo: {sentence}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(1)
 
 
 def _version(asked: bool) -> None:
@@ -102,6 +101,7 @@ def book(
     files: Files,
     at: Annotated[str | None, typer.Option(help="Instant (UTC, by ts_recv) to show the book at, else the end.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Symbol or instrument id, where there are several.")] = None,
+    publisher: Annotated[int | None, typer.Option(help="Publisher id, where several venues trade the symbol.")] = None,
     depth: Annotated[
         int | None, typer.Option(min=0, help="Levels a side: 10 drawn, and all in JSON, unless given.")
     ] = None,
@@ -114,7 +114,7 @@ def book(
     """Rebuild a book and draw it, or write it as JSON."""
     from mbo.book.render import LADDER_DEPTH, ladder_text
 
-    found = mbo.read_dbn(files).book(symbol, at=at, strict=strict)
+    found = mbo.read_dbn(files).select(publisher_id=publisher).book(symbol, at=at, strict=strict)
     if json_path is None:
         print(ladder_text(found, LADDER_DEPTH if depth is None else depth))
         _print_anomalies(found)
@@ -146,9 +146,8 @@ def convert(
     ] = "touch",
 ) -> None:
     """Write the records of files in another schema and format."""
-    from mbo.formats import records_as, suffix_of, write
+    from mbo.formats import records_as, write
 
-    suffix_of(out)
     day = mbo.read_dbn(files)
     count = write(records_as(day if symbol is None else day.select(symbol), schema, emit=emit), out)
     print(f"{out}: {count:,} {schema} records, {out.stat().st_size:,} bytes")
@@ -258,7 +257,8 @@ def _table(*columns: str, title: str | None) -> Table:
 def _print(table: Table) -> None:
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    # A bracket in a path or a symbol is a bracket, not a colour.
+    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _print_anomalies(found: Book) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -115,9 +116,9 @@ def write_json(path: Path, document: Any) -> Path:
 def _named(books: Books) -> dict[str, Book]:
     """Give every book a name that is a file's: the symbol, with the publisher where two venues trade it."""
     named: dict[str, Book] = {}
-    symbols = [book.symbol for book in books.values()]
+    venues = Counter(book.symbol for book in books.values())
     for book in books.values():
-        venue = f".{book.status.publisher_id}" if symbols.count(book.symbol) > 1 else ""
+        venue = f".{book.status.publisher_id}" if venues[book.symbol] > 1 else ""
         name = re.sub(r"[^\w.+-]", "_", book.symbol + venue)
         while name in named:  # two symbols that differ only in what a file's name cannot hold
             name += f".{book.status.instrument_id}"

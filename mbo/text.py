@@ -80,11 +80,10 @@ def lines_of_array(data: bytes, path: Path, *, fragment: bool = False) -> bytes:
     steps = (_OPENING - _CLOSING)[text[places]]
     depth = np.cumsum(steps, dtype=np.int64)
     starts, ends = places[(depth == 2) & (steps == 1)], places[(depth == 1) & (steps == -1)]
-    if fragment and len(ends):
-        text, starts = text[: ends[-1] + 1], starts[: len(ends)]
-    elif depth[-1] > 0:
+    whole = fragment and len(ends) > 0  # what stands behind the last whole object of a fragment is left out
+    if depth[-1] > 0 and not whole:
         raise TruncatedError(f"{path} is cut: it ends inside record {max(0, len(starts) - 1)}", path=str(path))
-    elif depth.min() < 0 or (depth[:-1] == 0).any() or text[places[-1] + 1 :].tobytes().strip(_BLANK):
+    if not whole and (depth.min() < 0 or (depth[:-1] == 0).any() or text[places[-1] + 1 :].tobytes().strip(_BLANK)):
         raise FormatError(f"{path} is no array of records: its brackets do not match", path=str(path))
     text[(text == ord("\n")) | (text == ord("\r"))] = ord(" ")
     if not len(starts):

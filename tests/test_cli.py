@@ -17,7 +17,6 @@ import pytest
 import mbo
 from mbo import cli
 from mbo.formats import read, records_as
-from mbo.records import MBO_DTYPE
 from mbo.simulator import write_session
 
 SESSION = str(mbo.SIMULATED)
@@ -345,7 +344,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(call, bad, name, command
     ("arguments", "complaint"),
     [
         (["--symbol", "NOPE"], "no symbol 'NOPE' in the data: it has SIM1, SIM2, SIM3"),
-        ([], "3 books fit no symbol: name one of"),
+        ([], "3 books fit no symbol: select a symbol of"),
         (
             ["--symbol", "SIM1", "--at", "2031-01-01"],
             "is outside the data, which goes from 2025-01-06T14:30:00.000000000Z",
@@ -442,5 +441,35 @@ def test_a_place_that_cannot_be_written_is_named(call, tmp_path):
     assert err.count("\n") == 1
 
 
-def test_the_records_here_are_mbo():
-    assert mbo.MBO_DTYPE is MBO_DTYPE
+def test_brackets_are_brackets(good, tmp_path):
+    path = _written(tmp_path / "z[red]w[_b].dbn", mbo.read_dbn(SESSION).select("SIM1").load()[:300], symbol="a[/]b")
+    assert "z[red]w[_b].dbn" in good("info", path)
+    assert "a[/]b" in good("run", path, "--out", tmp_path / "o[/b]")
+
+
+def test_two_venues_are_told_apart(good, call, tmp_path):
+    records = mbo.read_dbn(SESSION).select("SIM1").load()[:3_000].copy()
+    records["publisher_id"][1_000:] = 2
+    path = _written(tmp_path / "two.dbn", records)
+    code, _, err = call("book", path)
+    assert (code, err.startswith("mbo: 2 books fit no symbol: select a publisher of SIM1 (publisher 1)")) == (1, True)
+    document = json.loads(good("book", path, "--publisher", 2, "--json", "-"))
+    assert (document["publisher_id"], document["messages"]) == (2, 2_000)
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
+def test_a_terminal_that_cannot_show_bars(variables):
+    done = subprocess.run(
+        [*shlex.split(COMMAND), "book", SESSION, "--symbol", "SIM1"],
+        env={**os.environ, **variables}, capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"SIM1" in done.stdout
+
+
+def test_closed_streams_are_one_sentence_or_none():
+    done = subprocess.run(
+        f"{COMMAND} info {SESSION} >&-", shell=True, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Traceback" not in done.stderr

@@ -159,6 +159,15 @@ def test_nearly_all_is_not_all():
     assert "59,999 mbp-10 records, 99.99 %, different" in str(compare(ours, reference))
 
 
+def test_a_pair_that_differs_twice_is_one_and_two_pairs_are_two():
+    ours, reference = records(40_000), records(40_000)
+    for name, places in (("flags", [5, 20_000]), ("depth", [5, 5 + (1 << 14), 39_999])):
+        reference[name][places] = 1
+    result = compare(ours, reference)
+    assert found(result) == {"flags": 2, "depth": 3}
+    assert result.equal_count == 40_000 - 4
+
+
 def test_all_of_the_key_may_be_ignored():
     ours, reference = records(), records()
     for name in KEY:

@@ -159,9 +159,9 @@ class Books(Mapping[Key, "Book"]):
             return self[keys[0]]
         if not keys:
             raise SymbolError("no records" + (f" of {symbol}" if symbol is not None else "") + ": there is no book")
-        raise SymbolError(
-            f"{len(keys)} books fit {symbol or 'no symbol'}: name one of {', '.join(map(self._name, keys[:8]))}"
-        )
+        what = "symbol" if len({key[1] for key in keys}) > 1 else "publisher"
+        names = ", ".join(map(self._name, keys[:8]))
+        raise SymbolError(f"{len(keys)} books fit {symbol or 'no symbol'}: select a {what} of {names}")
 
     def _name(self, key: Key) -> str:
         return f"{self.symbols.symbol(key[1])} (publisher {key[0]})"

@@ -41,7 +41,7 @@ def test_a_book_is_found_by_symbol_or_id():
     books = two_books()
     assert books.book("ESH1").status.orders == 2
     assert books.book(8).status.orders == 1
-    with pytest.raises(SymbolError, match=r"2 books fit no symbol: name one of ESH1 \(publisher 1\), CLX5"):
+    with pytest.raises(SymbolError, match=r"2 books fit no symbol: select a symbol of ESH1 \(publisher 1\), CLX5"):
         books.book()
     with pytest.raises(SymbolError, match="no symbol 'GCZ5' in the data: it has ESH1, CLX5"):
         books.book("GCZ5")
@@ -52,7 +52,9 @@ def test_a_book_is_found_by_symbol_or_id():
 def test_one_symbol_at_two_venues_has_to_be_told_apart():
     books = Books(symbols=SymbolMap([Mapping("NVDA", 7)]))
     books.apply(np.concatenate([tape("A 1 B 100 5", publisher_id=2), tape("A 1 B 90 2", publisher_id=3)]))
-    with pytest.raises(SymbolError, match=r"2 books fit NVDA: name one of NVDA \(publisher 2\), NVDA \(publisher 3\)"):
+    with pytest.raises(
+        SymbolError, match=r"2 books fit NVDA: select a publisher of NVDA \(publisher 2\), NVDA \(publisher 3\)"
+    ):
         books.book("NVDA")
     assert books[3, 7].bbo.bid.price == 90 * TICK
 
