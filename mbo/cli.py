@@ -190,19 +190,28 @@ def run(
     _print_outcome(", ".join(file.path.name for file in day.files), main_job(day, out, strict=strict))
 
 
-@app.command(epilog="Example: mbo simulate --out day.dbn.zst --messages 1000000 --seed 7 --instruments 3")
+@app.command(epilog="Example: mbo simulate --out day.dbn.zst --messages 1000000 --seed 7 --truth day.mbp-10.dbn.zst")
 def simulate(
     out: Annotated[Path, typer.Option(help="File to write: .dbn or .dbn.zst.")],
     messages: Annotated[int, typer.Option(min=1, help="How many records.")] = 100_000,
     seed: Annotated[int, typer.Option(min=0, help="One seed is one sequence of bytes, on any machine.")] = 1,
     instruments: Annotated[int, typer.Option(min=1, help="How many books.")] = 1,
+    truth: Annotated[
+        Path | None, typer.Option(help="Write the MBP-10 records too, as the simulated exchange itself knows them.")
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without icebergs, auctions, stops, gaps and other rare things.")
+    ] = False,
 ) -> None:
     """Write a simulated session from a seeded matching engine."""
-    from mbo.simulator import write_session
+    from mbo.simulator import Feature, write_session
 
-    written = write_session(out, messages, seed=seed, instruments=instruments)
+    features = Feature.NONE if plain else Feature.ALL
+    written = write_session(out, messages, seed=seed, instruments=instruments, features=features, truth=truth)
     books = ", ".join(list(written.digests)[:8]) + (", ..." if len(written.digests) > 8 else "")
     print(f"{out}: {written.records:,} records of {books}, {written.size_bytes:,} bytes")
+    if truth is not None:
+        print(f"{truth}: {written.truth_records:,} MBP-10 records, {truth.stat().st_size:,} bytes")
 
 
 @app.command(epilog="Examples: mbo bench core    mbo bench core --json")

@@ -27,7 +27,7 @@ from mbo.files import replacing
 from mbo.loading import RecordFile, level_count
 from mbo.records import HEADER_DTYPE
 from mbo.schemas import LEVEL_PAIR_DTYPE, TRADES_DTYPE, columns_of, level_columns
-from mbo.streams import RecordStream, metadata_like
+from mbo.streams import RecordStream
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ _SCHEMA_KEY: Final = b"mbo.schema"  # in an Arrow or Parquet file's own notes
 _ROW_GROUP: Final = 1 << 16  # rows of a Parquet row group: 25 MB of MBP-10 before they are encoded
 
 SCHEMAS: Final[Mapping[str, Callable[[Records, Emit], RecordStream]]] = {
-    "mbo": lambda day, emit: _mbo(day),
+    "mbo": lambda day, emit: day.mbo(),
     "mbp-10": lambda day, emit: day.mbp(10, emit=emit),
     "mbp-1": lambda day, emit: day.mbp(1, emit=emit),
     "tbbo": lambda day, emit: day.tbbo(),
@@ -63,11 +63,6 @@ def records_as(day: Records, schema: str, *, emit: str = "touch") -> RecordStrea
     if emit != "touch" and not schema.startswith("mbp-"):
         raise RequestError(f"emit={emit!r} is for mbp-10 and mbp-1: {schema} has no records to leave out")
     return SCHEMAS[schema](day, emit)  # type: ignore[arg-type]
-
-
-def _mbo(day: Records) -> RecordStream:
-    metadata = metadata_like(day.files[0].metadata, "mbo", end=day.covers[1] + 1)
-    return RecordStream("mbo", day.batches, metadata=metadata, symbol_map=day.symbol_map)
 
 
 # ---------------------------------------------------------------- reading

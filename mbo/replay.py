@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mbo import dbn, selection, symbols
+from mbo import dbn, selection
 from mbo.errors import RequestError, SymbolError, TimeError
 from mbo.progress import track
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, TimeField, as_records
 from mbo.schemas import MBO_COLUMNS, ArrowStream, PriceAs, dtype_of, times_column, to_arrow, trades_of
 from mbo.selection import Clock, Selection, Stretch, book_keys, clock_of
-from mbo.streams import Arrays, RecordStream, metadata_like
+from mbo.streams import Arrays, RecordStream, header
 from mbo.summary import Summary
+from mbo.symbols import SymbolMap
 from mbo.units import UNDEF_TIMESTAMP, Time, format_time, parse_time
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ class Records:
     An Arrow stream by itself (`pl.DataFrame(day)`, `pa.table(day)`): Databento's columns, prices int64 in units of 1e-9.
     """
 
-    def __init__(
-        self, files: tuple[dbn.DbnFile, ...], chosen: Selection, symbol_map: symbols.SymbolMap | None = None
-    ) -> None:
+    def __init__(self, files: tuple[dbn.DbnFile, ...], chosen: Selection, symbol_map: SymbolMap | None = None) -> None:
         self.files = files
         self.selection = chosen
         self._symbol_map = symbol_map
@@ -82,17 +81,16 @@ class Records:
         return str(self.files[0].metadata.dataset)
 
     @property
-    def symbol_map(self) -> symbols.SymbolMap:
+    def symbol_map(self) -> SymbolMap:
         """Which symbol each instrument id stands for, and when; a live recording without a table is read through for it."""
         if self._symbol_map is None:
-            self._symbol_map = symbols.SymbolMap(mapping for file in self.files for mapping in file.symbol_map())
+            self._symbol_map = SymbolMap(mapping for file in self.files for mapping in file.symbol_map())
         return self._symbol_map
 
     @property
     def symbols(self) -> list[str]:
         """The symbols of the selection."""
-        wanted = self.selection.instruments
-        return (self.symbol_map if wanted is None else symbols.SymbolMap(wanted)).symbols
+        return self._selected_symbols().symbols
 
     @property
     def covers(self) -> tuple[int, int]:
@@ -157,6 +155,10 @@ class Records:
         """Give the records as a lazy Arrow stream; `px` says how prices leave: "fixed" (int64, 1e-9), "decimal" or "float"."""
         return ArrowStream(lambda: self._arrow_batches(px), f"<mbo stream of {self!r}>")
 
+    def mbo(self, *, px: PriceAs = "fixed") -> RecordStream:
+        """Give the records themselves as Databento's `mbo`, without sending times."""
+        return self._stream("mbo", self.batches, px)
+
     def trades(self, *, px: PriceAs = "fixed") -> RecordStream:
         """Give the trades (action T; side is the aggressor's) as Databento's `trades`; no book is needed for them."""
         return self._stream(
@@ -184,8 +186,14 @@ class Records:
 
     def _stream(self, schema: str, arrays: Arrays, px: PriceAs) -> RecordStream:
         dtype_of(schema)  # refuses one that does not exist
-        metadata = metadata_like(self.files[0].metadata, schema, end=self.covers[1] + 1)
+        ends = [file.metadata.end for file in self.files]
+        end = None if None in ends or UNDEF_TIMESTAMP in ends else max(ends)
+        metadata = header(self.files[0].metadata, schema, end=end, symbol_map=self._selected_symbols())
         return RecordStream(schema, arrays, metadata=metadata, symbol_map=self.symbol_map, px=px)
+
+    def _selected_symbols(self) -> SymbolMap:
+        wanted = self.selection.instruments
+        return self.symbol_map if wanted is None else SymbolMap(wanted)
 
     def _mbp_arrays(self, levels: int, emit: Emit) -> Iterator[npt.NDArray[Any]]:
         from mbo.mbp import Mbp

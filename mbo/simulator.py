@@ -2,10 +2,12 @@
 
 It makes what CME's data looks like (GLBX.MDP3, publisher 1): an opening snapshot for every instrument, then single
 adds, cancels and modifies, trade events of several records, now and then a mass quote, a clear or a snapshot in
-between. One seed is one sequence of bytes, on any machine. Names and prices are invented.
+between. `features` adds what is rarer: see `Feature`. One seed is one sequence of bytes, on any machine. Names and
+prices are invented.
 
-The truth does not come from reading the records: the exchange lists the orders that rest in its own queues. So it can
-judge a book that was built from the records, and shares no code with one.
+The truth does not come from reading the records: the exchange lists the orders that rest in its own queues, and writes
+the market by price (MBP-10, MBP-1) from the same. So it can judge what was built from the records, and shares no code
+with that.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mbo import _simulator_kernels as kernels
+from mbo import _simulator_state_kernels as arrays
+from mbo._simulator_state_kernels import Feature as Feature
 from mbo.book.interface import digest_of
 from mbo.book.rows import ORDER_DTYPE
 from mbo.errors import RequestError, SymbolError
 from mbo.files import replacing
 from mbo.records import MBO_DTYPE, RecordArray, as_records
+from mbo.schemas import LEVEL_PAIR_DTYPE, TRADES_DTYPE, mbp_dtype
 from mbo.units import NS_PER_S, Time, parse_time
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
 DATASET: Final = "GLBX.MDP3"
 BATCH_RECORDS: Final = 1 << 16
+TRUTH_BATCH: Final = 1 << 13  # the market by price takes seven times as much memory
 MAX_MESSAGES: Final = 1_000_000_000
 MAX_ORDERS: Final = 10_000_000
 _FIRST_ID: Final = 1_001
@@ -46,6 +52,8 @@ _HISTORY_NS: Final = 6 * 3_600 * NS_PER_S  # the orders of the opening snapshots
 # (price of a tick, middle of the grid), 1e-9. Every tenth instrument, from the third on, is like a spread around zero.
 _OUTRIGHTS: Final = [(10_000_000, 64_830_000_000), (250_000_000, 5_200_000_000_000), (5_000_000, 17_500_000_000)]
 _SPREAD: Final = (10_000_000, -300_000_000)
+_OTHER_PUBLISHERS: Final = (2, 57)  # with Feature.PUBLISHERS, every second instrument is in turn one of theirs
+_RTYPES: Final = {1: 0x01, 10: 0x0A}  # of the market by price, by its levels
 
 # Up to so many resting orders: ticks of a grid, and how near and how far new orders are (bits of a distance in ticks).
 _GRIDS: Final = [(5_000, 1_024, 0, 8), (100_000, 4_096, 3, 10), (MAX_ORDERS, 16_384, 5, 12)]
@@ -55,7 +63,8 @@ class Simulator:
     """An exchange with `instruments` books of about `resting` orders each, sending `rate` messages a second on average.
 
     Every book is full from the start; `batches()` begins with their snapshots. Memory grows with the orders, not with
-    the messages. `start` is when the session begins. Raises `RequestError` where an argument makes no sense.
+    the messages. `features` are what else happens, `start` is when the session begins. Raises `RequestError` where an
+    argument makes no sense.
 
     >>> exchange = Simulator(seed=7, resting=20)
     >>> sum(len(batch) for batch in exchange.batches(1_000)), len(exchange.orders(1001)) > 0
@@ -68,6 +77,7 @@ class Simulator:
         *,
         instruments: int = 1,
         resting: int = 300,
+        features: Feature = Feature.NONE,
         start: Time = "2025-01-06T14:30",
         rate: int = 2_000,
     ) -> None:
@@ -83,7 +93,11 @@ class Simulator:
             raise RequestError(f"start={start!r} is not between 1970-01-02 and 2116")
         self._gap = NS_PER_S // _whole("rate", rate, 1, 1_000_000)
         self._written = 0
-        self._state = _new_state(self.seed, count, resting)
+        self.features = Feature(_whole("features", features, 0, int(Feature.ALL)))
+        self._again: dict[str, Any] = {
+            "seed": seed, "instruments": count, "resting": resting, "features": self.features, "start": start, "rate": rate
+        }  # fmt: skip
+        self._state = _new_state(self.seed, count, resting, self.features)
         self._open()
 
     def __repr__(self) -> str:
@@ -99,8 +113,8 @@ class Simulator:
         """Invented names: SIM1, SIM2 and so on."""
         return [f"SIM{k + 1}" for k in range(len(self._state.instruments))]
 
-    def metadata(self, messages: int) -> Metadata:
-        """Make the DBN header (version 3) of a session of so many messages from the start.
+    def metadata(self, messages: int, schema: str = "mbo") -> Metadata:
+        """Make the DBN header (version 3) of a session of so many messages from the start, or of its market by price.
 
         Its `end` is a whole second, after the last record. It is known before there are records, because the clock is
         never more than a few dozen messages ahead of `rate`: a compressed file's header cannot be corrected afterwards.
@@ -108,11 +122,11 @@ class Simulator:
         from databento_dbn import Metadata, Schema, SType
 
         messages = _whole("messages", messages, 1, MAX_MESSAGES)
-        latest = self.start + (messages + kernels.MAX_AHEAD) * self._gap + kernels.MAX_LATENCY
+        latest = self.start + (messages + arrays.MAX_AHEAD) * self._gap + arrays.MAX_LATENCY
         end = (latest // NS_PER_S + 1) * NS_PER_S
         dates = {"start_date": _date(self.start), "end_date": _date(end - 1 + _NS_PER_DAY)}  # end_date is exclusive
         return Metadata(
-            dataset=DATASET, start=self.start, end=end, schema=Schema.from_str("mbo"), version=3,
+            dataset=DATASET, start=self.start, end=end, schema=Schema.from_str(schema), version=3,
             stype_in=SType.from_str("raw_symbol"), stype_out=SType.from_str("instrument_id"), symbols=self.symbols,
             mappings=[
                 SimpleNamespace(raw_symbol=symbol, intervals=[SimpleNamespace(**dates, symbol=str(number))])
@@ -126,20 +140,37 @@ class Simulator:
         The bytes do not depend on `batch_records`. A call goes on where the one before ended, which must be used up
         first. Raises `RequestError` where `messages` are fewer than the opening snapshots need.
         """
-        batch_records = _whole("batch_records", batch_records, kernels.MAX_EVENT, 1 << 24)
+        return (records for records, _ in self._run(*self._checked(messages, batch_records), 0))
+
+    def truth_batches(
+        self, messages: int, levels: int = 10, *, batch_records: int = TRUTH_BATCH
+    ) -> Iterator[tuple[RecordArray, npt.NDArray[Any]]]:
+        """Write the records that `batches` would write, each batch with the market by price of its events.
+
+        That is Databento's MBP-10 or MBP-1 (`mbo.schemas.mbp_dtype(levels)`), all instruments in one order.
+        """
+        if isinstance(levels, bool) or levels not in _RTYPES:
+            raise RequestError(f"levels={levels!r}: there is market by price of 1 or 10 levels")
+        return self._run(*self._checked(messages, batch_records), levels)
+
+    def _checked(self, messages: int, batch_records: int) -> tuple[int, int]:
+        batch_records = _whole("batch_records", batch_records, arrays.MAX_EVENT, 1 << 24)
         messages = _whole("messages", messages, 1, MAX_MESSAGES - self._written)
         owed = self._owed()
         if messages < owed:
             raise RequestError(f"{messages:,} messages are too few: the snapshots alone are {owed:,} records")
-        return self._run(messages, batch_records)
+        return messages, batch_records
 
-    def _run(self, messages: int, batch_records: int) -> Iterator[RecordArray]:
+    def _run(self, messages: int, batch_records: int, levels: int) -> Iterator[tuple[RecordArray, npt.NDArray[Any]]]:
+        stream = self._state.stream[0]
         while messages:
-            out = np.empty(min(batch_records, max(messages, kernels.MAX_EVENT)), MBO_DTYPE)
-            written = kernels.run(self._state, out, messages)
+            out = np.empty(min(batch_records, max(messages, arrays.MAX_EVENT)), MBO_DTYPE)
+            state, truth = _with_room(self._state, len(out) if levels else _FEW, levels or 1)
+            stream["levels"] = levels
+            written = kernels.run(state, out, messages)
             self._written += written
             messages -= written
-            yield as_records(out[:written])
+            yield as_records(out[:written]), truth[: stream["rows"]]
 
     def orders(self, instrument_id: int) -> npt.NDArray[Any]:
         """List the orders (`ORDER_DTYPE`) that rest now in priority order: bids best to worst, asks best to worst.
@@ -155,6 +186,10 @@ class Simulator:
     def digest(self, instrument_id: int) -> str:
         """Hash the orders that rest now, as a book's `digest()` does."""
         return digest_of(self.orders(instrument_id))
+
+    def again(self) -> Simulator:
+        """Make the same exchange as it was before its first record."""
+        return Simulator(**self._again)
 
     def _row(self, instrument_id: int) -> int:
         row = operator.index(instrument_id) - _FIRST_ID
@@ -201,10 +236,18 @@ class Session:
         """Hash the orders that rest at the end, as a book's `digest()` does."""
         return self.simulator.digest(instrument_id)
 
+    def truth(self, levels: int = 10) -> npt.NDArray[Any]:
+        """Simulate the session once more for its market by price; see `Simulator.truth_batches`."""
+        again = self.simulator.again()
+        return np.concatenate([truth for _, truth in again.truth_batches(len(self.records), levels)])
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What `write_session` wrote, and the true final book of every symbol as a digest; times in ns UTC."""
+    """What `write_session` wrote, and the true final book of every symbol as a digest; times in ns UTC.
+
+    `truth_records` counts the market by price that was written beside it, None where none was asked for.
+    """
 
     path: Path
     records: int
@@ -212,42 +255,79 @@ class Written:
     start: int
     end: int
     digests: Mapping[str, str]
+    truth_records: int | None = None
 
 
-def simulate(messages: int = 100_000, *, seed: int = 1, instruments: int = 1, resting: int = 300) -> Session:
+def simulate(
+    messages: int = 100_000,
+    *,
+    seed: int = 1,
+    instruments: int = 1,
+    resting: int = 300,
+    features: Feature = Feature.NONE,
+) -> Session:
     """Simulate a session of exactly so many messages in memory; see `Simulator`.
 
     >>> session = simulate(1_000, resting=20)
     >>> len(session.records), session.symbols
     (1000, ['SIM1'])
     """
-    simulator = Simulator(seed, instruments=instruments, resting=resting)
+    simulator = Simulator(seed, instruments=instruments, resting=resting, features=features)
     records = np.concatenate(list(simulator.batches(messages)))
     return Session(as_records(records), simulator.metadata(messages), simulator)
 
 
 def write_session(
-    path: str | os.PathLike[str], messages: int, *, seed: int = 1, instruments: int = 1, resting: int = 300
+    path: str | os.PathLike[str],
+    messages: int,
+    *,
+    seed: int = 1,
+    instruments: int = 1,
+    resting: int = 300,
+    features: Feature = Feature.NONE,
+    truth: str | os.PathLike[str] | None = None,
 ) -> Written:
     """Simulate a session into a file, `.dbn` or `.dbn.zst` by its name, in memory that does not grow with it.
 
-    The arguments are those of `Simulator`. The file appears under its name when it is complete. Raises `RequestError`
-    at another ending, `OSError` where it cannot be written.
+    `truth` names a second file, for the MBP-10 that the exchange knows of itself; the other arguments are those of
+    `Simulator`. The files appear under their names when they are complete. Raises `RequestError` at another ending,
+    `OSError` where one cannot be written.
     """
-    path = Path(path)
-    if not path.name.endswith((".dbn", ".dbn.zst")):
-        raise RequestError(f"{path} is neither .dbn nor .dbn.zst: the name's ending says which to write")
-    simulator = Simulator(seed, instruments=instruments, resting=resting)
-    metadata, batches = simulator.metadata(messages), simulator.batches(messages)
-    with replacing(path) as file, _compressed(file, path) as target:
-        target.write(metadata.encode())
-        for batch in batches:
-            target.write(batch.data)
+    path, beside = _dbn_path(path), None if truth is None else _dbn_path(truth)
+    if beside is not None and beside.resolve() == path.resolve():
+        raise RequestError(f"{path} cannot hold both the session and its truth")
+    simulator = Simulator(seed, instruments=instruments, resting=resting, features=features)
+    metadata, count = simulator.metadata(messages), None
+    if beside is None:
+        with _writing(path, metadata) as file:
+            for records in simulator.batches(messages):
+                file.write(records.data)
+    else:
+        count, pairs = 0, simulator.truth_batches(messages)
+        with _writing(path, metadata) as file, _writing(beside, simulator.metadata(messages, "mbp-10")) as second:
+            for records, mbp in pairs:
+                file.write(records.data)
+                second.write(mbp.data)
+                count += len(mbp)
     digests = {
         symbol: simulator.digest(number)
         for symbol, number in zip(simulator.symbols, simulator.instrument_ids, strict=True)
     }
-    return Written(path, operator.index(messages), path.stat().st_size, metadata.start, metadata.end, digests)
+    return Written(path, operator.index(messages), path.stat().st_size, metadata.start, metadata.end, digests, count)
+
+
+def _dbn_path(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.name.endswith((".dbn", ".dbn.zst")):
+        raise RequestError(f"{path} is neither .dbn nor .dbn.zst: the name's ending says which to write")
+    return path
+
+
+@contextmanager
+def _writing(path: Path, metadata: Metadata) -> Iterator[BinaryIO]:
+    with replacing(path) as file, _compressed(file, path) as target:
+        target.write(metadata.encode())
+        yield target
 
 
 @contextmanager
@@ -261,21 +341,37 @@ def _compressed(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         yield target
 
 
-def _new_state(seed: int, instruments: int, resting: int) -> kernels.State:
+_FEW: Final = 2  # rows of a market by price that is not asked for; one alone would be contiguous: another type to numba
+
+
+def _with_room(state: arrays.State, rows: int, levels: int) -> tuple[arrays.State, npt.NDArray[Any]]:
+    """Give the state room for so much market by price: two views of the array that comes with it."""
+    truth = np.empty(rows, mbp_dtype(levels))
+    raw = truth.view(np.uint8).reshape(rows, -1)
+    heads = raw[:, : TRADES_DTYPE.itemsize].view(TRADES_DTYPE)[:, 0]
+    heads["length"], heads["rtype"] = truth.dtype.itemsize // 4, _RTYPES[levels]
+    return state._replace(heads=heads, pairs=raw[:, TRADES_DTYPE.itemsize :].view(LEVEL_PAIR_DTYPE)), truth
+
+
+def _new_state(seed: int, instruments: int, resting: int, features: Feature) -> arrays.State:
     _, ticks, near_bits, far_bits = next(grid for grid in _GRIDS if resting <= grid[0])
     slots = resting + resting // 2 + 64
-    state = kernels.State(
+    grid = 2 * ticks if features else ticks
+    state = arrays.State(
         rng=np.frombuffer(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "<u8").astype(np.uint64)
         | np.uint64(1),
-        stream=np.zeros(1, kernels.STREAM_DTYPE),
-        instruments=np.zeros(instruments, kernels.INSTRUMENT_DTYPE),
-        slots=np.zeros(instruments * slots, kernels.SLOT_DTYPE),
-        queues=np.zeros(instruments * ticks, kernels.QUEUE_DTYPE),
-        fills=np.zeros(kernels.MAX_FILLS, np.int64),
+        stream=np.zeros(1, arrays.STREAM_DTYPE),
+        instruments=np.zeros(instruments, arrays.INSTRUMENT_DTYPE),
+        slots=np.zeros(instruments * slots, arrays.SLOT_DTYPE),
+        queues=np.zeros(instruments * grid, arrays.QUEUE_DTYPE),
+        fills=np.zeros(arrays.MAX_FILLS, np.int64),
+        heads=None,
+        pairs=None,
     )
     settings = {
-        "next_id": 6_400_000_000_000, "snapshot_slot": kernels.NONE,
-        "resting": resting, "slots": slots, "ticks": ticks, "near_bits": near_bits, "far_bits": far_bits,
+        "next_id": 6_400_000_000_000, "snapshot_slot": arrays.NONE, "features": features,
+        "resting": resting, "slots": slots, "ticks": ticks, "grid": grid, "asks": grid - ticks,
+        "near_bits": near_bits, "far_bits": far_bits,
     }  # fmt: skip
     for name, value in settings.items():
         state.stream[name] = value
@@ -283,11 +379,14 @@ def _new_state(seed: int, instruments: int, resting: int) -> kernels.State:
         tick, middle = _SPREAD if k % 10 == 2 else _OUTRIGHTS[k % len(_OUTRIGHTS)]
         if middle > 0:  # an outright's prices are positive on the whole grid
             middle = max(middle + 7 * k * tick, ticks * tick)
+        elsewhere = Feature.PUBLISHERS in features and k % 2 == 1
         row["instrument_id"] = _FIRST_ID + k
+        row["publisher"] = _OTHER_PUBLISHERS[k // 2 % 2] if elsewhere else arrays.GLBX
+        row["last"] = arrays.LAST | arrays.SPECIFIC if elsewhere else arrays.LAST
         row["origin"] = middle - ticks // 2 * tick
         row["tick"] = tick
         row["fair"] = ticks // 2
-    return state
+    return _with_room(state, _FEW, 1)[0]
 
 
 def _date(ns: int) -> dt.date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from mbo.schemas import ArrowStream, PriceAs, columns_of, dtype_of, to_arrow
 from mbo.symbols import SymbolMap
+from mbo.units import NS_PER_S, UNDEF_TIMESTAMP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,16 +54,33 @@ class RecordStream(ArrowStream):
         return to_arrow(array, columns_of(self.schema), px=self._px, extra={"symbol": symbol})
 
 
-def metadata_like(original: Metadata, schema: str, *, end: int | None = None) -> Metadata:
+def metadata_like(original: Metadata, schema: str) -> Metadata:
     """Make the header of a file of another schema: the same data set, times, symbols and mappings, in DBN version 3."""
-    from databento_dbn import Metadata, Schema
+    from mbo.symbols import from_metadata
 
-    mappings = [
-        SimpleNamespace(raw_symbol=name, intervals=[SimpleNamespace(**interval) for interval in intervals])
-        for name, intervals in sorted(original.mappings.items())
-    ]
+    return header(original, schema, end=original.end, symbol_map=from_metadata(original))
+
+
+def header(original: Metadata, schema: str, *, end: int | None, symbol_map: SymbolMap) -> Metadata:
+    """Make the header of a file of `schema` (DBN version 3): data set and start of the original, these symbols, from name to id."""
+    from databento_dbn import Metadata, Schema, SType
+
+    mappings: dict[str, list[SimpleNamespace]] = {}
+    for mapping in symbol_map:
+        interval = SimpleNamespace(
+            start_date=_day(mapping.start), end_date=_day(mapping.end), symbol=str(mapping.instrument_id)
+        )
+        mappings.setdefault(mapping.symbol, []).append(interval)
+    asked = str(original.stype_in or "instrument_id")
+    by_name = SType.from_str("raw_symbol" if asked == "instrument_id" else asked)
     return Metadata(
-        dataset=original.dataset, start=original.start, end=original.end if end is None else end, limit=None,
-        stype_in=original.stype_in, stype_out=original.stype_out, schema=Schema.from_str(schema), version=3,
-        symbols=original.symbols, partial=original.partial, not_found=original.not_found, mappings=mappings,
+        dataset=original.dataset, start=original.start, end=end, limit=None, schema=Schema.from_str(schema), version=3,
+        stype_in=by_name, stype_out=SType.from_str("instrument_id"),
+        symbols=symbol_map.symbols, partial=original.partial, not_found=original.not_found,
+        mappings=[SimpleNamespace(raw_symbol=name, intervals=intervals) for name, intervals in mappings.items()],
     )  # fmt: skip
+
+
+def _day(ns: int) -> dt.date:
+    """Give the UTC day of a time as DBN headers hold it: a time without end is the last day there is."""
+    return dt.date.max if ns == UNDEF_TIMESTAMP else dt.date(1970, 1, 1) + dt.timedelta(days=ns // (86_400 * NS_PER_S))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import databento
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,10 +25,12 @@ from mbo.records import MBO_DTYPE
 from mbo.schemas import columns_of, dtype_of
 from mbo.streams import RecordStream, metadata_like
 from mbo.symbols import Mapping, SymbolMap
-from mbo.units import UNDEF_PRICE, UNDEF_TIMESTAMP
-from tests.builders import NOON, metadata, write
+from mbo.units import NS_PER_S, UNDEF_PRICE, UNDEF_TIMESTAMP
+from tests.book.tapes import tape
+from tests.builders import DAY, NOON, dbn_bytes, mapping, metadata, write
 from tests.conftest import real
 
+DAY_NS = 86_400 * NS_PER_S
 SUFFIXES = [".dbn", ".dbn.zst", ".parquet", ".arrow", ".csv", ".ndjson", ".json"]
 SCHEMAS = ["mbo", "mbp-10", "mbp-1", "tbbo", "trades", "bbo-1s", "bbo-1m"]
 NAMELESS = {"tbbo": "mbp-1"}  # text does not say which of the two it is
@@ -364,3 +367,31 @@ def test_the_switch_reaches_the_books(tmp_path):
     day = mbo.read_dbn(write(tmp_path / "day.dbn", metadata().encode() + array.tobytes()))
     assert len(whole(formats.records_as(day, "mbp-10"))) == 2
     assert len(whole(formats.records_as(day, "mbp-10", emit="change"))) == 1
+
+
+def test_the_header_names_the_symbols_of_every_day(tmp_path):
+    """Two days on which one symbol has different ids: every format names both."""
+    days = []
+    for number, (instrument, start) in enumerate([(7, DAY), (8, DAY + DAY_NS)]):
+        records = tape("A 1 B 100 5", "A 2 A 101 5", instrument_id=instrument)
+        records["ts_recv"] = records["ts_event"] = start + np.arange(2)
+        dates = [str(np.datetime64(start + k * DAY_NS, "ns"))[:10] for k in (0, 1)]
+        content = dbn_bytes(records, start=start, end=start + DAY_NS, intervals={"AAA": [(*dates, str(instrument))]})
+        days.append(write(tmp_path / f"{number}.dbn", content))
+    day = mbo.read_dbn(days)
+    for suffix in (".csv", ".ndjson", ".parquet"):
+        formats.write(day.mbp(10), tmp_path / f"both{suffix}")
+    assert pl.read_csv(tmp_path / "both.csv")["symbol"].to_list() == ["AAA"] * 4
+    assert pl.read_ndjson(tmp_path / "both.ndjson")["symbol"].to_list() == ["AAA"] * 4
+    metadata = day.mbp(10).metadata
+    assert (metadata.start, metadata.end, metadata.symbols) == (DAY, DAY + 2 * DAY_NS, ["AAA"])
+    assert [interval["symbol"] for interval in metadata.mappings["AAA"]] == ["7", "8"]
+
+
+def test_the_header_of_a_live_recording_knows_its_symbols_and_no_end(tmp_path):
+    content = dbn_bytes(tape("A 1 B 100 5"), between={0: [mapping(7, "AAA")]}, schema=None, start=DAY, end=None)
+    stream = mbo.read_dbn(write(tmp_path / "live.dbn", content)).mbp(10)
+    assert stream.metadata.end is None
+    assert [(name, one[0]["symbol"]) for name, one in stream.metadata.mappings.items()] == [("AAA", "7")]
+    formats.write(stream, tmp_path / "live.csv")
+    assert pl.read_csv(tmp_path / "live.csv")["symbol"].to_list() == ["AAA"]

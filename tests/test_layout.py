@@ -19,7 +19,7 @@ FLOW = [
     {"errors", "units", "progress", "files"},
     {"records"},
     {"symbols", "schemas", "selection", "summary", "_jit"},
-    {"_dbn_kernels", "_simulator_kernels"},
+    {"_dbn_kernels", *(f"_simulator{part}_kernels" for part in ("", "_state", "_event", "_feature", "_truth"))},
     {"dbn"},
     {"streams", "bbo"},
     {"book"},

@@ -1,5 +1,7 @@
 """The simulated exchange: its bytes, its rules, and its own truth against a naive replay of what it wrote."""
 
+from __future__ import annotations
+
 import ast
 import hashlib
 import os
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter, defaultdict, namedtuple
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,14 +23,16 @@ from mbo.book.interface import digest_of
 from mbo.book.rows import ORDER_DTYPE
 from mbo.errors import RequestError, SymbolError
 from mbo.records import MBO_DTYPE, RecordArray
-from mbo.simulator import Simulator, simulate, write_session
+from mbo.simulator import Feature, Session, Simulator, simulate, write_session
 from mbo.units import UNDEF_PRICE, parse_time
 
-LAST, SNAPSHOT, UNTIMED = 128, 32, 8
+LAST, SNAPSHOT, UNTIMED, MAYBE_BAD = 128, 32, 8, 4
 SMALL = {"seed": 5, "instruments": 3, "resting": 40}
 SMALL_MESSAGES = 2_000
 SMALL_HASH = "77064f141758686f2e007562049863c5"
 """Of the bytes of that session. Where it changes, every file and golden result that came from the simulator changes."""
+FEATURED_HASH = "20e1de99b72c516624dadf39e7b23aed"
+"""The same with every feature: of the bundled session's kind."""
 
 Record = namedtuple("Record", MBO_DTYPE.names)  # type: ignore[misc]
 
@@ -126,14 +131,19 @@ def test_bytes_same_seed() -> None:
     assert bytes_hash(simulate(SMALL_MESSAGES, **SMALL).records) == SMALL_HASH
 
 
+def small_hashes() -> str:
+    sessions = (simulate(SMALL_MESSAGES, **SMALL, features=features) for features in (Feature.NONE, Feature.ALL))
+    return " ".join(bytes_hash(session.records) for session in sessions)
+
+
 def test_bytes_without_jit() -> None:
-    code = f"from tests.test_simulator import *; print(bytes_hash(simulate({SMALL_MESSAGES}, **{SMALL}).records))"
+    code = "from tests.test_simulator import *; print(small_hashes())"
     for disable in "01":
         ran = subprocess.run(
             [sys.executable, "-W", "error", "-c", code], cwd=Path(__file__).parents[1],
             env={**os.environ, "NUMBA_DISABLE_JIT": disable}, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert ran.stdout.strip() == SMALL_HASH, ran.stderr
+        assert ran.stdout.strip() == f"{SMALL_HASH} {FEATURED_HASH}", ran.stderr
 
 
 @pytest.mark.nojit
@@ -365,6 +375,167 @@ def test_interruptions_clear_and_restore() -> None:
     assert all(seen[kind] > 1 for kind in ("restored", "cleared", "cleared and refilled")), seen
 
 
+# --- features
+
+
+class FeaturedBook(NaiveBook):
+    """Its rules for what the features bring: equal sizes, parts cancelled, snapshots without an R."""
+
+    restoring = False
+
+    def apply(self, record: Record) -> None:
+        kind = chr(record.action)
+        restored = bool(record.flags & SNAPSHOT)
+        if kind in "ACM":
+            if restored and not self.restoring:
+                self.__init__()  # type: ignore[misc]
+            self.restoring = restored
+        elif kind == "R":
+            self.restoring = restored
+        order = self.find(record.order_id) if kind in "CM" else None
+        if kind == "C" and record.size < order[1]:
+            assert record.publisher_id != 1
+            order[1] -= record.size
+        elif kind == "M" and order[1] == record.size and self.places[record.order_id] == (record.side, record.price):
+            if record.publisher_id == 1:
+                self.remove(record.order_id)
+                self.insert(record)
+        else:
+            super().apply(record)
+
+
+def signs_of(event: list[Record], book: FeaturedBook) -> Iterator[str]:
+    """Say which features an event shows, with the book before it; gives names of `Feature`, some with a detail."""
+    changes = [record for record in event if chr(record.action) in "ACM"]
+    trades = [record for record in event if chr(record.action) == "T"]
+    fills = [record for record in event if chr(record.action) == "F"]
+    if event[0].publisher_id != 1:
+        yield "PUBLISHERS"
+    if any(record.flags & MAYBE_BAD for record in event):
+        yield "GAPS flagged"
+    if chr(event[-1].action) == "N" and len(event) > 1:
+        assert not any(record.flags & LAST for record in event[:-1])
+        yield "TRAILING"
+    if changes and changes[0].flags & SNAPSHOT and chr(event[0].action) == "A":
+        yield "GAPS snapshot without an R"
+    known = {order["order_id"] for order in book.orders()} if chr(event[0].action) == "R" else set()
+    if not event[0].flags & SNAPSHOT and known & {record.order_id for record in changes}:
+        yield "RESETS or GAPS refill"
+    if not trades:
+        for record in (record for record in changes if record.order_id in book.places):
+            size, place = book.find(record.order_id)[1], book.places[record.order_id]
+            if chr(record.action) == "C" and record.size < size:
+                yield "PUBLISHERS part cancelled"
+            if chr(record.action) == "M" and (record.size, record.side, record.price) == (size, *place):
+                yield "PUBLISHERS equal size"
+        return
+    assert all(chr(record.action) in "TF" for record in event[: len(trades) + len(fills)]), "all T and F come first"
+    if not changes:
+        assert [chr(record.action) for record in event] in (["T"], ["T", "N"])
+        yield "LONE_TRADES"
+        return
+    filled = Counter(record.order_id for record in fills)
+    assert max(filled.values()) == 1, "an order has one F in an event"
+    own = {record.order_id for record in trades}
+    if own == {0}:
+        assert {chr(record.side) for record in (*trades, *fills)} == {"N"}
+        sides = {record.side for record in changes}
+        yield "AUCTIONS uncrossing" if len(sides) == 2 else "SPREADS"
+    if len(own) > 1:
+        yield "STOPS"
+    if own & set(filled):
+        yield "CROSSING " + next(chr(record.action) for record in changes if record.order_id in own)
+    sizes = {record.order_id: record.size for record in fills}
+    for record in changes:
+        if record.order_id in own:
+            continue
+        before = book.find(record.order_id)[1]
+        if record.order_id not in filled:
+            assert chr(record.action) == "C"
+            yield "SELF_MATCH"
+        elif chr(record.action) == "M" and record.size != before - sizes[record.order_id]:
+            yield f"ICEBERGS {'smaller' if record.size < before else 'larger' if record.size > before else 'equal'}"
+        elif sizes[record.order_id] > before:
+            yield "ICEBERGS F of what was hidden"
+
+
+SIGNS = """
+    AUCTIONS crossed;AUCTIONS uncrossing;CROSSING C;CROSSING M;GAPS flagged;GAPS snapshot without an R;
+    ICEBERGS F of what was hidden;ICEBERGS equal;ICEBERGS larger;ICEBERGS smaller;LONE_TRADES;PUBLISHERS;
+    PUBLISHERS equal size;PUBLISHERS part cancelled;RESETS or GAPS refill;SELF_MATCH;SPREADS;STOPS;TRAILING
+""".replace("\n", "").replace(";    ", ";").strip().split(";")  # fmt: skip
+
+
+def replay_featured(session: Session) -> Counter[str]:
+    """Apply a session to naive books, count what its events show, and compare the ends."""
+    seen, books = Counter[str](), defaultdict(FeaturedBook)
+    for event in events(session.records):
+        book = books[event[0].instrument_id]
+        crossed = book.crossed()
+        seen.update(set(signs_of(event, book)))
+        for record in event:
+            book.apply(record)
+        if book.crossed():
+            seen["AUCTIONS crossed"] += 1
+            assert not crossed or all(chr(record.side) == "N" for record in event if chr(record.action) == "T")
+    for number, book in books.items():
+        np.testing.assert_array_equal(book.orders(), session.orders(number))
+    return seen
+
+
+def test_featured_bytes() -> None:
+    assert bytes_hash(simulate(SMALL_MESSAGES, **SMALL, features=Feature.ALL).records) == FEATURED_HASH
+
+
+@pytest.mark.parametrize("feature", [feature for feature in Feature if feature not in (Feature.NONE, Feature.ALL)])
+def test_feature_alone_shows_itself_and_nothing_else(feature: Feature) -> None:
+    seen = replay_featured(simulate(25_000, seed=3, instruments=3, resting=30, features=feature))
+    expected = {sign for sign in SIGNS if str(feature.name) in sign}
+    assert set(seen) == expected, (set(seen) - expected, expected - set(seen))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_all_features_show_themselves(seed: int) -> None:
+    seen = replay_featured(simulate(40_000, seed=seed, instruments=4, resting=40, features=Feature.ALL))
+    assert set(seen) == set(SIGNS)
+
+
+def test_plain_session_shows_no_feature() -> None:
+    assert not replay_featured(simulate(15_000, seed=3, instruments=3, resting=30))
+
+
+def test_reset_is_of_every_book() -> None:
+    session = simulate(30_000, seed=3, instruments=4, resting=30, features=Feature.RESETS)
+    refills = [
+        k for k, event in enumerate(events(session.records)) if [record.flags for record in event[:2]] == [UNTIMED, 0]
+        and len(event) > 7
+    ]  # fmt: skip
+    assert len(refills) >= 8
+    assert all(np.diff(four).tolist() == [1, 1, 1] for four in np.array(refills).reshape(-1, 4))
+
+
+def test_lost_records_leave_a_gap_in_the_sequence() -> None:
+    session = simulate(30_000, seed=3, instruments=2, resting=30, features=Feature.GAPS)
+    ordinary = session.records[session.records["flags"] & SNAPSHOT == 0]
+    jumps = np.diff(ordinary["sequence"].astype(np.int64))
+    assert jumps.min() >= 0
+    assert 5 < (jumps > 20).sum() < 200
+
+
+@pytest.mark.parametrize("features", [Feature.ALL, Feature.AUCTIONS | Feature.GAPS])
+@pytest.mark.parametrize("messages", [32, 33, 160, 161, 1_000, 65_600])
+def test_featured_batches_give_exactly_so_many(features: Feature, messages: int) -> None:
+    batches = list(Simulator(resting=31, features=features).batches(messages))
+    assert sum(map(len, batches)) == messages
+    assert batches[-1]["flags"][-1] & LAST
+
+
+def test_featured_session_in_pieces() -> None:
+    exchange = Simulator(seed=4, instruments=2, resting=50, features=Feature.ALL)
+    records = np.concatenate([batch for messages in (3_000, 1, 5_000) for batch in exchange.batches(messages)])
+    replay_featured(Session(records, exchange.metadata(8_001), exchange))
+
+
 # --- files
 
 
@@ -452,6 +623,8 @@ NONSENSE = {
     "simulate(seed=-1)": lambda path: simulate(seed=-1),
     "simulate(instruments=0)": lambda path: simulate(instruments=0),
     "simulate(resting=1)": lambda path: simulate(resting=1),
+    "simulate(features=1 << 20)": lambda path: simulate(features=1 << 20),
+    "simulate(features='all')": lambda path: simulate(features="all"),
     "simulate(instruments=100_000, resting=1_000)": lambda path: simulate(instruments=100_000, resting=1_000),
     "Simulator(rate=0)": lambda path: Simulator(rate=0),
     "Simulator(rate=2_000_000)": lambda path: Simulator(rate=2_000_000),
@@ -480,8 +653,10 @@ def test_orders_of_unknown_instrument(number: int) -> None:
 
 
 def test_simulator_shares_no_code_with_a_book() -> None:
-    for name in ("simulator.py", "_simulator_kernels.py"):
-        tree = ast.parse((Path(mbo.records.__file__).parent / name).read_text())
+    sources = sorted(Path(mbo.records.__file__).parent.glob("*simulator*.py"))
+    assert len(sources) == 6
+    for source in sources:
+        tree = ast.parse(source.read_text())
         imported = {
             node.module: {name.name for name in node.names}
             for node in ast.walk(tree)
@@ -489,3 +664,4 @@ def test_simulator_shares_no_code_with_a_book() -> None:
         }
         books = {name: what for name, what in imported.items() if name and name.startswith("mbo.book")}
         assert books in ({}, {"mbo.book.interface": {"digest_of"}, "mbo.book.rows": {"ORDER_DTYPE"}})
+        assert "mbo.mbp" not in imported

@@ -11,15 +11,17 @@ import json
 from pathlib import Path
 
 import mbo
-from mbo.simulator import write_session
+from mbo.simulator import Feature, write_session
 
 MESSAGES, SEED, INSTRUMENTS, RESTING = 90_000, 20_250_924, 3, 250
+FEATURES = Feature.ALL
 
 
 def make(session: Path, manifest: Path) -> None:
     """Write the session and its manifest."""
-    written = write_session(session, MESSAGES, seed=SEED, instruments=INSTRUMENTS, resting=RESTING)
     arguments = {"messages": MESSAGES, "seed": SEED, "instruments": INSTRUMENTS, "resting": RESTING}
+    written = write_session(session, **arguments, features=FEATURES)
+    arguments["features"] = int(FEATURES)
     text = json.dumps(
         {"made by": "tests/golden/make.py", "arguments": arguments, "digests": dict(written.digests)}, indent=1
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -29,3 +30,10 @@ def test_every_book_ends_as_the_manifest_says():
 
 def test_the_session_is_small_enough_for_the_tree():
     assert mbo.SIMULATED.stat().st_size <= 2_000_000
+
+
+def test_the_readme_shows_the_session_as_it_is():
+    from mbo.book.render import ladder_text
+
+    readme = (Path(mbo.__file__).parents[1] / "README.md").read_text()
+    assert ladder_text(mbo.read_dbn(mbo.SIMULATED).book("SIM1", at="2025-01-06T14:30:20"), 4) in readme
