@@ -123,6 +123,16 @@ def stale(candidate: Any, side: Any, depth: Any) -> None:
 
 
 @inline
+def level_at_depth(state: Any, side: Any, depth: Any) -> Any:
+    """Read the level at a depth of a side: (price, size, count), where there is none (UNDEF, 0, 0)."""
+    slot = state.sides[side]
+    if depth >= slot["length"]:
+        return np.int64(_UNDEF_PRICE), np.int64(0), np.int64(0)
+    level = state.levels[state.rungs[slot["start"] + slot["length"] - 1 - depth]["level"]]
+    return np.int64(level["price"]), min(np.int64(level["size"]), np.int64(_UNDEF_SIZE)), np.int64(level["count"])
+
+
+@inline
 def show(state: Any, book: Any, candidate: Any, shown: Any, out: Any) -> None:
     """Read again what is stale of a book's best levels, and copy them all to `out`.
 
@@ -130,30 +140,16 @@ def show(state: Any, book: Any, candidate: Any, shown: Any, out: Any) -> None:
     """
     visible = shown.shape[0]
     differs = False
-    slot = state.sides[2 * book]
-    top = slot["start"] + slot["length"] - 1
     for depth in range(np.int64(candidate["stale_bids"]), visible):
+        price, size, count = level_at_depth(state, 2 * book, depth)
         pair = shown[depth]
-        price, size, count = _UNDEF_PRICE, np.int64(0), np.int64(0)
-        if depth < slot["length"]:
-            level = state.levels[state.rungs[top - depth]["level"]]
-            price = level["price"]
-            size = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
-            count = np.int64(level["count"])
         differs |= pair["bid_px"] != price or pair["bid_sz"] != size or pair["bid_ct"] != count
         pair["bid_px"] = price
         pair["bid_sz"] = size
         pair["bid_ct"] = count
-    slot = state.sides[2 * book + 1]
-    top = slot["start"] + slot["length"] - 1
     for depth in range(np.int64(candidate["stale_asks"]), visible):
+        price, size, count = level_at_depth(state, 2 * book + 1, depth)
         pair = shown[depth]
-        price, size, count = _UNDEF_PRICE, np.int64(0), np.int64(0)
-        if depth < slot["length"]:
-            level = state.levels[state.rungs[top - depth]["level"]]
-            price = level["price"]
-            size = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
-            count = np.int64(level["count"])
         differs |= pair["ask_px"] != price or pair["ask_sz"] != size or pair["ask_ct"] != count
         pair["ask_px"] = price
         pair["ask_sz"] = size
