@@ -48,8 +48,8 @@ test-nojit: venv ## the book's tests as plain Python, then compiled with bounds 
 	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m nojit tests
 
 lint: venv ## ruff's rules and format, mypy strict on the package
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
+	.venv/bin/ruff check --no-cache .
+	.venv/bin/ruff format --no-cache --check .
 	.venv/bin/mypy
 
 bench: venv ## speed of the books, with ratios against slow ones beside them

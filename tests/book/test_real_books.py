@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from tests.conftest import real
 
 import mbo
 from mbo.book import Book, ReferenceBook
 from mbo.records import Flag
+from tests.conftest import real
 
 pytestmark = [pytest.mark.data, pytest.mark.nojit]
 
