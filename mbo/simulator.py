@@ -33,6 +33,7 @@ from mbo.book.interface import digest_of
 from mbo.book.rows import ORDER_DTYPE
 from mbo.errors import RequestError, SymbolError
 from mbo.files import replacing
+from mbo.progress import track
 from mbo.records import MBO_DTYPE, RecordArray, as_records
 from mbo.schemas import LEVEL_PAIR_DTYPE, TRADES_DTYPE, mbp_dtype
 from mbo.units import NS_PER_S, Time, parse_time
@@ -300,12 +301,12 @@ def write_session(
     metadata, count = simulator.metadata(messages), None
     if beside is None:
         with _writing(path, metadata) as file:
-            for records in simulator.batches(messages):
+            for records in track(simulator.batches(messages), messages, lambda _: simulator._written, "simulating"):
                 file.write(records.data)
     else:
         count, pairs = 0, simulator.truth_batches(messages)
         with _writing(path, metadata) as file, _writing(beside, simulator.metadata(messages, "mbp-10")) as second:
-            for records, mbp in pairs:
+            for records, mbp in track(pairs, messages, lambda _: simulator._written, "simulating"):
                 file.write(records.data)
                 second.write(mbp.data)
                 count += len(mbp)
