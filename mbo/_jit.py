@@ -81,7 +81,7 @@ def announce(name: str) -> None:
     if not JIT or any(cache_dir().glob(f"**/*.{name}-*.nbc")):
         return
     if kept():
-        say("mbo: compiling its kernels, once for this machine and version; about 15 seconds ...")
+        say("mbo: compiling its kernels, once for this machine and version; about 20 seconds ...")
     else:
         say(f"mbo: compiling its kernels at every start, for {cache_dir()} cannot be written (see MBO_CACHE_DIR) ...")
 
