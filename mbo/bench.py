@@ -29,8 +29,8 @@ from mbo.errors import InternalError
 from mbo.mbp import Mbp
 from mbo.progress import track
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, Side
-from mbo.schemas import columns_of, to_arrow
 from mbo.simulator import Session, simulate
+from mbo.streams import RecordStream
 from mbo.units import UNDEF_PRICE
 
 RUNS: Final = 5
@@ -193,12 +193,17 @@ def _mbp_rows() -> Iterator[Row]:
         rates = [_mbp_pass(session, levels) for _ in range(RUNS + 1)][1:]
         ratios = {"the time of the book only": book_only.median / statistics.median(rates)}
         yield Row(f"with MBP-{levels} records", len(session.records), rates, "M/s", target, ratios)
-    rows, rates = 0, []
+    day = mbo.read_dbn(mbo.SIMULATED)
+    stream = RecordStream(
+        "mbp-10", lambda: _mbp_pieces(session, Mbp(10)), metadata=day.files[0].metadata, symbol_map=day.symbol_map
+    )
+    rows, rates = sum(map(len, stream.batches())), []
     for _ in range(RUNS + 1):
-        rows, begun = 0, time.perf_counter()
-        for piece in _mbp_pieces(session, Mbp(10)):
-            rows += to_arrow(piece, columns_of("mbp-10")).num_rows
-        rates.append(rows / (time.perf_counter() - begun) / 1e6)
+        begun = time.perf_counter()
+        made = sum(batch.num_rows for batch in stream.reader())
+        rates.append(made / (time.perf_counter() - begun) / 1e6)
+        if made != rows:
+            raise InternalError(f"the bench made {made:,} Arrow rows of {rows:,} records")
     yield Row("MBO records to Arrow MBP-10", rows, rates[1:], "M rows/s", "4 (floor 3)")
 
 

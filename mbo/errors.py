@@ -12,6 +12,10 @@ The first split says whose fault it is::
     │   ├── SymbolError        no such instrument, or more than one where one is needed
     │   ├── TimeError          not a time, or a time outside the data
     │   └── OrderError         no such order in the book
+    ├── PeerError              the other side of a connection
+    │   ├── ProtocolError      it does not speak the protocol, or breaks it
+    │   ├── RefusedError       it refuses: the key, a subscription, one client too many
+    │   └── LostError          it is gone, or silent for too long, and does not come back
     └── InternalError          our fault: a book that breaks its own invariants
 
 An operating-system failure (no such file, no room on the disk) stays the `OSError` that it is.
@@ -88,6 +92,26 @@ class TimeError(RequestError):
 
 class OrderError(RequestError):
     """No such order rests in the book."""
+
+
+class PeerError(MboError):
+    """The other side of a connection failed us."""
+
+
+class ProtocolError(PeerError):
+    """The other side does not speak the protocol, or breaks it."""
+
+
+class RefusedError(PeerError):
+    """The other side refuses what was asked of it; its own words are in the text, `code` is Databento's error code if it sent one."""
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LostError(PeerError):
+    """The other side is gone, or silent for too long, and does not come back."""
 
 
 class InternalError(MboError):

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mbo import loading, text
+from mbo.ahead import ahead
 from mbo.errors import RequestError
 from mbo.files import replacing
 from mbo.loading import RecordFile, level_count
@@ -128,7 +129,7 @@ def write(stream: RecordStream, path: str | os.PathLike[str], *, pretty: bool = 
     """
     count = 0
     with writing(path, stream, pretty=pretty) as put:
-        for array in stream.batches():
+        for array in ahead(stream.batches()):
             put(array)
             count += len(array)
     return count

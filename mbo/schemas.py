@@ -116,7 +116,8 @@ def times_column(values: npt.NDArray[np.uint64]) -> pa.Array:
     """Copy nanoseconds to timestamp[ns, UTC]; a missing one is null, and so is one after 2262, which Arrow has no room for."""
     import pyarrow as pa
 
-    return pa.array(values.view(np.int64), pa.timestamp("ns", "UTC"), mask=_mask(values > _LATEST))
+    mask = values > _LATEST if len(values) and values.max() > _LATEST else None
+    return pa.array(values.view(np.int64), pa.timestamp("ns", "UTC"), mask=mask)
 
 
 _LETTERS: Final = [chr(code) for code in range(ord("A"), ord("Z") + 1)]
@@ -130,7 +131,7 @@ def _mask(missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
 def _prices(values: npt.NDArray[np.int64], px: PriceAs) -> pa.Array:
     import pyarrow as pa
 
-    mask = _mask(values == UNDEF_PRICE)
+    mask = values == UNDEF_PRICE if len(values) and values.max() == UNDEF_PRICE else None
     if px == "fixed":
         return pa.array(values, mask=mask)
     if px == "float":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mbo.ahead import ahead
 from mbo.schemas import ArrowStream, PriceAs, columns_of, dtype_of, to_arrow
 from mbo.symbols import SymbolMap
 from mbo.units import NS_PER_S, UNDEF_TIMESTAMP
@@ -46,7 +47,7 @@ class RecordStream(ArrowStream):
 
     def _arrow(self) -> Iterator[pa.RecordBatch]:
         yield self._to_arrow(np.empty(0, self.dtype))  # for its schema
-        for array in self.batches():
+        for array in ahead(self.batches()):
             yield self._to_arrow(array)
 
     def _to_arrow(self, array: npt.NDArray[Any]) -> pa.RecordBatch:

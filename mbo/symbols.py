@@ -72,7 +72,8 @@ class SymbolMap:
         import pyarrow as pa
 
         code, names = self._dictionary
-        ids, place = np.unique(records["instrument_id"], return_inverse=True)
+        encoded = pa.array(np.ascontiguousarray(records["instrument_id"])).dictionary_encode()
+        ids, place = encoded.dictionary.to_numpy(), encoded.indices.to_numpy()
         times = times_of(records)
         ends = (int(times.min()), int(times.max())) if len(times) else ()
         whole = np.full(len(ids), -1, np.int32)  # the name of an instrument that has just one in all of these records

@@ -169,7 +169,7 @@ def test_batches_are_not_kept(tmp_path, suffix):
 
     stream = RecordStream("mbp-1", arrays, metadata=metadata(schema="mbp-1"), symbol_map=SymbolMap())
     assert formats.write(stream, tmp_path / f"out{suffix}") == 10_000
-    assert most <= 3
+    assert most <= 5  # one that was used, one in use, and three ahead
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

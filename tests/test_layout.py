@@ -16,7 +16,7 @@ PACKAGE = Path(mbo.__file__).parent
 
 # From the bytes of a file to the command line; what stands in a line may import from its own and the lines above.
 FLOW = [
-    {"errors", "units", "progress", "files"},
+    {"errors", "units", "progress", "files", "ahead"},
     {"records"},
     {"symbols", "schemas", "selection", "summary", "_jit"},
     {"_dbn_kernels", *(f"_simulator{part}_kernels" for part in ("", "_state", "_event", "_feature", "_truth"))},
@@ -25,6 +25,7 @@ FLOW = [
     {"book"},
     {"mbp"},
     {"replay", "simulator"},
+    {"live"},
     {"loading"},
     {"text"},
     {"formats"},
