@@ -95,7 +95,7 @@ class DbnFile:
         if self.compressed or self.metadata.ts_out:
             return None
         data = np.frombuffer(_mapped(self), np.uint8)[self.header_bytes :]
-        if len(data) % MBO_DTYPE.itemsize or _leading_mbo(data, MBO_DTYPE.itemsize) * MBO_DTYPE.itemsize < len(data):
+        if len(data) % MBO_DTYPE.itemsize or leading_mbo(data, MBO_DTYPE.itemsize) * MBO_DTYPE.itemsize < len(data):
             return None
         return as_records(data.view(MBO_DTYPE))
 
@@ -197,7 +197,7 @@ def _mapped(file: DbnFile) -> mmap.mmap:
         return mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _leading_mbo(data: Bytes, stride: int) -> int:
+def leading_mbo(data: Bytes, stride: int) -> int:
     """Count the MBO records, each `stride` bytes by its own length byte, before anything else."""
     rows = data[: len(data) // stride * stride].reshape(-1, stride)
     like_mbo = rows[:, :2].view("<u2")[:, 0] == (RTYPE_MBO << 8 | stride // 4)
@@ -313,7 +313,7 @@ class _Parser:
         """Read as many whole records from the front of `data` as one method can; none if not even one is there."""
         if not len(data):
             return None
-        run = _leading_mbo(data, self.stride)
+        run = leading_mbo(data, self.stride)
         if run >= _SPARSE or 0 < run == len(data) // self.stride:
             return self._view(data[: run * self.stride].reshape(run, self.stride))
         return self._step(data)

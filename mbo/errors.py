@@ -103,7 +103,7 @@ class ProtocolError(PeerError):
 
 
 class RefusedError(PeerError):
-    """The other side refuses what was asked of it; its own words are in the text, `code` is Databento's error code if it sent one."""
+    """The other side refuses what was asked of it, in its own words; `code` is Databento's error code if it sent one."""
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)

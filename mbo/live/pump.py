@@ -1,0 +1,170 @@
+"""The thread that sends: it gives every client of a gateway what is due, in blocks, and waits for none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from mbo.errors import LostError
+from mbo.live.clock import Clock
+from mbo.live.session import Blocks, Entrance, Session, Step
+from mbo.live.source import Source
+from mbo.units import NS_PER_S
+
+log: Final = logging.getLogger("mbo.gateway")
+
+_TICK_NS: Final = 100_000  # records that are due within it leave together
+_LONGEST_NS: Final = 50_000_000
+_RETRY_NS: Final = 1_000_000  # before a client that took nothing is tried again
+_RESET: Final = struct.pack("ii", 1, 0)  # close without a word: what is on its way is thrown away
+
+_Answer = TypeVar("_Answer")
+
+
+class Pump:
+    """Sends the records of `source` to the sessions that were admitted, when `clock` says that they are due.
+
+    It alone touches them: everybody else sends it commands, which it runs between two blocks.
+    """
+
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._sessions: dict[int, tuple[Session, Callable[[], object]]] = {}
+        self._commands: deque[Callable[[], None]] = deque()
+        self._wake_out, self._wake_in = socket.socketpair()
+        for one in (self._wake_out, self._wake_in):
+            one.setblocking(False)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mbo-gateway-pump", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let go of every client and end."""
+        self._stopping.set()
+        self.wake()
+        self._thread.join(5)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The clients that stream, to look at."""
+        return [session for session, _ in list(self._sessions.values())]
+
+    # ------------------------------------------------------------ commands
+
+    def tell(self, command: Callable[[], None]) -> None:
+        """Run a command between two blocks, soon."""
+        self._commands.append(command)
+        self.wake()
+
+    def ask(self, command: Callable[[], _Answer], limit_s: float = 10.0) -> Future[_Answer]:
+        """Run a command between two blocks, and give what it returns."""
+        answer: Future[_Answer] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(command())
+            except Exception as error:  # noqa: BLE001 - it belongs to the one who asked
+                answer.set_exception(error)
+
+        if self._stopping.is_set():
+            answer.set_exception(LostError("the gateway has been closed"))
+        else:
+            self.tell(run)
+        return answer
+
+    def admit(self, session: Session, entrances: list[Entrance], over: Callable[[], object]) -> None:
+        """Begin to stream to a client; `over` is called when it has ended, and nothing is sent any more."""
+
+        def admit() -> None:
+            session.enter(entrances)
+            self._sessions[session.number] = session, over
+
+        self.tell(admit)
+
+    def lose(self, session: Session, *, reset: bool = False) -> None:
+        """Let go of a client: by an end, or as a failing network does."""
+        self.tell(lambda: self._lose(session, reset=reset))
+
+    def end(self) -> None:
+        """Give every client the rest of its event, and then an end; a command, like all that touch sessions."""
+        for session in self.sessions:
+            session.end()
+
+    def wake(self) -> None:
+        """Look again at what is due."""
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"\0")
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        blocks = Blocks(self._source)
+        try:
+            while not self._stopping.is_set():
+                while self._commands:
+                    self._commands.popleft()()
+                now = time.monotonic_ns()
+                head = self._clock.present(now)
+                steps = self._round(blocks, head, now)
+                blocks.made.clear()
+                if Step.MORE not in steps:
+                    self._rest(head, blocked=Step.BLOCKED in steps)
+        except Exception:
+            log.exception("sending failed: all clients are cut off")
+        finally:
+            self._stopping.set()
+            for session in self.sessions:
+                self._lose(session)
+
+    def _round(self, blocks: Blocks, head: int, now: int) -> set[Step]:
+        """Give every client its turn."""
+        steps = set()
+        for session in self.sessions:
+            step = session.step(blocks, head, now)
+            if step is Step.ENDED or step is Step.GONE:
+                self._lose(session)
+            steps.add(step)
+        return steps
+
+    def _rest(self, head: int, *, blocked: bool) -> None:
+        """Wait until something is due, a client takes more, or a command comes."""
+        now = time.monotonic_ns()
+        wait = _LONGEST_NS
+        writers: list[socket.socket] = []
+        if self._clock.paced:
+            wait = min(max(self._clock.due(head) - now, _TICK_NS), _RETRY_NS if blocked else _LONGEST_NS)
+        elif blocked:
+            writers = [session.sock for session in self.sessions]
+        try:
+            woken, _, _ = select.select([self._wake_out], writers, [], wait / NS_PER_S)
+        except (OSError, ValueError):  # a socket was closed meanwhile
+            return
+        if woken:
+            with contextlib.suppress(BlockingIOError):
+                self._wake_out.recv(4096)
+
+    def _lose(self, session: Session, *, reset: bool = False) -> None:
+        _, over = self._sessions.pop(session.number, (None, None))
+        if over is None:
+            return
+        with contextlib.suppress(OSError):
+            if reset:
+                session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                session.sock.shutdown(socket.SHUT_RD)  # ends the conversation, and with it closes the socket
+            else:
+                session.sock.shutdown(socket.SHUT_WR)
+        log.info("session %d ends: %d records sent, %d left out", session.number, session.records, session.skipped)
+        over()
