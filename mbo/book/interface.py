@@ -29,8 +29,7 @@ import numpy.typing as npt
 
 from mbo.book.rows import Level, Levels, Order, Orders, queued
 from mbo.errors import OrderError, RequestError
-from mbo.records import MBO_DTYPE, MBO_LENGTH, RTYPE_MBO, Action, Flag, RecordArray, Side
-from mbo.units import UNDEF_PRICE
+from mbo.records import RecordArray, Side
 
 ANOMALIES: Final[Mapping[str, str]] = {
     "unknown_cancel": "C of an order (or level) that is not in the book: ignored",
@@ -236,27 +235,11 @@ class L3Book(ABC):
         """Hash every order in priority order: equal for equal books, whoever built them, wherever. O(orders)."""
         return digest_of(self._all_orders())
 
-    def snapshot(self) -> RecordArray:
-        """Write the book as the MBO records that restore it: R, then an A for each order in priority order, F_LAST on the last.
+    def snapshot(self, *, ts_recv: int | None = None, ts_event: int | None = None) -> RecordArray:
+        """Write the book as the MBO records that restore it, `ts_recv` by default its own; see `mbo.book.snapshot.snapshot`."""
+        from mbo.book.snapshot import snapshot
 
-        Times of receipt and the sequence are the book's own, `ts_event` is since when each order stands. Where the book is not
-        synced, or is suspect, the records say F_MAYBE_BAD_BOOK, and so will the restored book.
-        """
-        status, orders = self.status, self._all_orders()
-        records = np.zeros(len(orders) + 1, MBO_DTYPE)
-        records["length"], records["rtype"] = MBO_LENGTH, RTYPE_MBO
-        for name in ("publisher_id", "instrument_id", "ts_event", "ts_recv", "sequence", "channel_id"):
-            records[name] = getattr(status, name)
-        in_doubt = status.suspect or not status.synced
-        records["flags"] = int(Flag.SNAPSHOT | Flag.BAD_TS_RECV | (Flag.MAYBE_BAD_BOOK if in_doubt else 0))
-        clear, adds = records[:1], records[1:]
-        clear["action"], clear["side"], clear["price"] = Action.CLEAR, Side.NONE, UNDEF_PRICE
-        adds["action"] = Action.ADD
-        for name in ("order_id", "side", "price", "size", "ts_event"):
-            adds[name] = orders[name]
-        adds["flags"][orders["aggregate"]] |= np.uint8(Flag.MBP)
-        records["flags"][-1] |= np.uint8(Flag.LAST)
-        return records
+        return snapshot(self, ts_recv=self.status.ts_recv if ts_recv is None else ts_recv, ts_event=ts_event)
 
     def document(self, *, depth: int | None = None, orders: bool = False) -> dict[str, Any]:
         """Describe the book in plain values, ready for JSON; see `mbo.book.render.document`."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mbo.book.engine import Books
-from mbo.book.interface import L3Book
 from mbo.errors import RequestError
 from mbo.records import MBO_DTYPE, MBO_LENGTH, RTYPE_MBO, Action, Flag, RecordArray, Side
 from mbo.units import UNDEF_PRICE
+
+if TYPE_CHECKING:
+    from mbo.book.engine import Books
+    from mbo.book.interface import L3Book
 
 _RESTORED: Final = int(Flag.SNAPSHOT | Flag.BAD_TS_RECV)
 
