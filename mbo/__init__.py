@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mbo.book import Book, Books, ReferenceBook
     from mbo.comparison import compare
     from mbo.errors import DataError, InternalError, MboError, RequestError
+    from mbo.live import connect, serve_gateway
     from mbo.records import MBO_DTYPE, Action, Flag, Side
     from mbo.replay import Records, read_dbn
     from mbo.simulator import simulate
@@ -41,13 +42,15 @@ _HOME: Final = {
     "RequestError": "mbo.errors",
     "Side": "mbo.records",
     "compare": "mbo.comparison",
+    "connect": "mbo.live",
     "read_dbn": "mbo.replay",
+    "serve_gateway": "mbo.live",
     "simulate": "mbo.simulator",
 }
 
 __all__ = [
     "MBO_DTYPE", "SIMULATED", "Action", "Book", "Books", "DataError", "Flag", "InternalError", "MboError", "Records",
-    "ReferenceBook", "RequestError", "Side", "__version__", "compare", "read_dbn", "simulate",
+    "ReferenceBook", "RequestError", "Side", "__version__", "compare", "connect", "read_dbn", "serve_gateway", "simulate",
 ]  # fmt: skip
 
 

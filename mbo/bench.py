@@ -12,8 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,8 @@ import numpy as np
 from sortedcontainers import SortedDict
 
 import mbo
+from mbo.bench_live import live
+from mbo.bench_row import Row
 from mbo.book import Book, Books, ReferenceBook
 from mbo.book.interface import digest_of
 from mbo.book.rows import ORDER_DTYPE
@@ -42,36 +43,6 @@ RESTING: Final = (1_000, 10_000, 1_000_000)
 INSTRUMENTS: Final = 1_000
 BATCH: Final = 1 << 16
 ROWS: Final = 9  # without MBO_DATA
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measurement: `values` in `unit`, one a run; `ratios` against what ran beside it."""
-
-    name: str
-    messages: int
-    values: Sequence[float]
-    unit: str
-    target: str = ""
-    ratios: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def median(self) -> float:
-        """The figure to quote."""
-        return statistics.median(self.values)
-
-    def cells(self) -> list[str]:
-        """Give the row as text for a table."""
-        spread = f"{min(self.values):.3g} to {max(self.values):.3g}"
-        ratios = ", ".join(f"{ratio:.3g} x {name}" for name, ratio in self.ratios.items())
-        return [self.name, f"{self.messages:,}", f"{self.median:.3g} {self.unit}", spread, ratios, self.target]
-
-    def document(self) -> dict[str, Any]:
-        """Give the row in plain values."""
-        return {
-            "name": self.name, "messages": self.messages, "median": self.median, "min": min(self.values),
-            "max": max(self.values), "unit": self.unit, "target": self.target, "ratios": self.ratios,
-        }  # fmt: skip
 
 
 def machine() -> str:
@@ -97,7 +68,7 @@ def mbp() -> list[Row]:
     return [row for _, row in track(done, 3, lambda step: step[0], "bench mbp")]
 
 
-SUITES: Final = {"core": core, "mbp": mbp}
+SUITES: Final = {"core": core, "mbp": mbp, "live": live}
 
 
 def _small_book() -> list[Row]:

@@ -175,19 +175,81 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Examples: mbo run    mbo run day.dbn.zst --out results")
+@app.command(epilog="Examples: mbo run    mbo run day.dbn.zst --rate 500000 --out results")
 def run(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE]...", help="DBN files; none: the bundled simulated session.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    rate: Annotated[float | None, typer.Option(help="Records a second; else as fast as they are applied.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first record that breaks a rule.")] = False,
 ) -> None:
-    """Do the main job: decode, rebuild every book, write the final books, their MBP-10 records and a summary."""
+    """Do the main job: stream the files over TCP, rebuild every book, write the books, their MBP-10 records and a summary."""
     from mbo.run import run as main_job
 
     day = mbo.read_dbn(files or mbo.SIMULATED)
-    _print_outcome(", ".join(file.path.name for file in day.files), main_job(day, out, strict=strict))
+    _print_outcome(", ".join(file.path.name for file in day.files), main_job(day, out, rate=rate, strict=strict))
+
+
+@app.command(epilog="Examples: mbo gateway day.dbn.zst --speed 10    mbo gateway day.dbn --rate 500000 --loop")
+def gateway(
+    files: Files,
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")] = 13000,
+    rate: Annotated[float | None, typer.Option(help="Records a second.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Times the recorded speed; 1 unless given.")] = None,
+    unpaced: Annotated[bool, typer.Option("--max", help="As fast as every client reads, each from the start.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, with later times and new ids.")] = False,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the keys that are let in, one a line; else MBO_GATEWAY_KEY, else any."),
+    ] = None,
+) -> None:
+    """Replay files by Databento's live protocol, to its official clients and to mbo live, until Ctrl-C or SIGTERM."""
+    from mbo.live.address import keys_from
+    from mbo.live.serving import serve_until_signal
+
+    if sum((rate is not None, speed is not None, unpaced)) > 1:
+        raise RequestError("a replay has one pace: give --rate, --speed or --max")
+    pace = {"rate": rate, "speed": 1.0 if speed is None and rate is None and not unpaced else speed}
+    served = mbo.serve_gateway(mbo.read_dbn(files), host=host, port=port, loop=loop, keys=keys_from(key_file), **pace)
+    print(f"{served.url} replays {', '.join(files)}; follow it with: mbo live {served.url}", flush=True)
+    serve_until_signal(served)
+
+
+@app.command(epilog="Example: mbo live tcp://127.0.0.1:13000 --symbols CLX5 --until-end --json book.json")
+def live(
+    url: Annotated[str, typer.Argument(help="Gateway, tcp://host:port; a key comes from MBO_GATEWAY_KEY.")],
+    symbols: Annotated[list[str] | None, typer.Option(help="Symbols, several times or with commas; else all.")] = None,
+    start: Annotated[str | None, typer.Option(help="Instant (UTC, ts_event) to begin at; 0 is the beginning.")] = None,
+    snapshot: Annotated[bool, typer.Option("--snapshot", help="Begin with the books as they stand.")] = False,
+    dataset: Annotated[
+        str | None, typer.Option(help="Databento's code, where the gateway's name does not say.")
+    ] = None,
+    until_end: Annotated[bool, typer.Option("--until-end", help="Stop where a replay ends.")] = False,
+    depth: Annotated[int, typer.Option(min=1, help="Levels a side to draw.")] = 10,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the final books as JSON: one, or a list of them.")
+    ] = None,
+) -> None:
+    """Follow a gateway: a ladder that moves, and the final book."""
+    from mbo.live.screen import picture, show
+    from mbo.run import write_json
+
+    names = [name.strip() for given in symbols or [] for name in given.split(",") if name.strip()]
+    begin = 0 if start == "0" else start
+    options = {"start": begin, "snapshot": snapshot, "dataset": dataset, "ts_out": True}
+    with mbo.connect(url, names or "ALL_SYMBOLS", **options) as feed:
+        try:
+            show(feed, depth=depth, until_end=until_end)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+        books = feed.books()
+        print(picture(feed, depth))
+    if json_path is not None:
+        documents = [book.document() for book in books.values()]
+        write_json(json_path, documents[0] if len(documents) == 1 else documents)
+        print(f"{json_path}: {len(documents)} books")
 
 
 @app.command(epilog="Example: mbo simulate --out day.dbn.zst --messages 1000000 --seed 7 --truth day.mbp-10.dbn.zst")
@@ -214,9 +276,9 @@ def simulate(
         print(f"{truth}: {written.truth_records:,} MBP-10 records, {truth.stat().st_size:,} bytes")
 
 
-@app.command(epilog="Examples: mbo bench core    mbo bench core --json")
+@app.command(epilog="Examples: mbo bench core    mbo bench live    mbo bench core --json")
 def bench(
-    name: Annotated[str, typer.Argument(help="Which suite: core.")] = "core",
+    name: Annotated[str, typer.Argument(help="Which suite: core, mbp or live.")] = "core",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure speed, with ratios against slower books on the same records."""
@@ -229,7 +291,7 @@ def bench(
         print(json.dumps({"machine": machine(), "rows": [row.document() for row in rows]}, indent=1))
         return
     table = _table(
-        "what", "messages", "M messages/s", "spread", "ratios", "target", title=f"mbo bench {name}: {machine()}"
+        "what", "messages", "median", "spread", "beside it", "target", title=f"mbo bench {name}: {machine()}"
     )
     for row in rows:
         table.add_row(*row.cells())
@@ -303,8 +365,11 @@ def _print_outcome(name: str, outcome: Outcome) -> None:
 
     table = _table("", "", title=None)
     table.add_row("input", name)
-    table.add_row("messages", f"{outcome.messages:,} in {outcome.events:,} events")
-    table.add_row("time", f"{outcome.elapsed_s:.3f} s, {outcome.messages / outcome.elapsed_s / 1e6:.1f} M messages/s")
+    table.add_row("messages", f"{outcome.sent:,} sent, {outcome.messages:,} applied, in {outcome.events:,} events")
+    pace = "as fast as they were applied" if outcome.rate is None else f"{outcome.rate:,.0f} asked for"
+    table.add_row("rate", f"{outcome.messages / outcome.elapsed_s:,.0f} messages/s ({pace}), {outcome.elapsed_s:.3f} s")
+    since = "sending" if outcome.rate is None else "the time due"
+    table.add_row("latency", f"from {since} to the book: {outcome.latency}")
     _print(table)
     books = _table("book", "orders", "best bid", "best ask", "synced", "counted", "file", title=None)
     for found, path in zip(outcome.books.values(), outcome.files.values(), strict=True):

@@ -1,4 +1,4 @@
-"""The main job, end to end: read the records, rebuild every book, write what came of it."""
+"""The main job, end to end: stream the records over TCP, rebuild every book, write what came of it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,35 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mbo.errors import RequestError
+from mbo.errors import LostError
 from mbo.files import replacing
 from mbo.formats import writing
+from mbo.live.feed import Feed
+from mbo.live.process import GatewayProcess
+from mbo.progress import track
 from mbo.selection import book_keys
+from mbo.units import NS_PER_S
 
 if TYPE_CHECKING:
     from mbo.book import Book, Books
+    from mbo.live.latency import Latency
     from mbo.replay import Records
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the job did. `elapsed_s` is from the first byte read to the last book rebuilt."""
+    """What the job did. `elapsed_s` is from the first record asked for to the last one applied.
+
+    `latency` is from when a record was due, or unpaced from its sending, to when it was applied.
+    """
 
     books: Books
+    sent: int
     messages: int
     events: int
     elapsed_s: float
+    rate: float | None
+    latency: Latency
     files: Mapping[str, Path]
     """The final books' documents, by symbol."""
     summary_file: Path
@@ -40,25 +51,20 @@ class Outcome:
 
 
 MBP_FORMATS: Final = (".dbn.zst", ".json")
+_LEAD_NS: Final = 20_000_000  # before the first record is due, for the gateway to be told
 _OPEN_BOOKS: Final = 64  # whose files are written in one pass: some systems let a process open no more than 256
 
 
-def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
-    """Rebuild the books of all instruments of `day` and write what came of it.
+def run(day: Records, out: str | Path, *, rate: float | None = None, strict: bool = False) -> Outcome:
+    """Stream the files of `day` from a gateway of their own over TCP, rebuild all books, and write what came of it.
 
-    Of each instrument `out/SYMBOL.book.json`, the final book, and its MBP-10 records as `out/SYMBOL.mbp-10.dbn.zst` and
-    `out/SYMBOL.mbp-10.json` (see `mbo.formats`); of all `out/summary.json`. Nothing is written before all of the data has been read
-    without an error; each file is written beside its place and renamed.
+    `rate` is in records a second; without, they come as fast as they are applied. Every record sent has to arrive and be applied,
+    or else `LostError`. Of each instrument `out/SYMBOL.book.json`, the final book, and its MBP-10 records as
+    `out/SYMBOL.mbp-10.dbn.zst` and `out/SYMBOL.mbp-10.json` (see `mbo.formats`); of all `out/summary.json`. Nothing is written
+    before all of the data has been read without an error; each file is written beside its place and renamed.
     """
-    from mbo.book.engine import compile_kernels
-
     out = Path(out)
-    compile_kernels()
-    begun = time.perf_counter()
-    books = day.books(strict=strict)
-    elapsed = time.perf_counter() - begun
-    if not books:
-        raise RequestError(f"there are no MBO records in {', '.join(str(file.path) for file in day.files)}")
+    books, sent, elapsed, latency = _stream(day, rate, strict)
     statuses = [book.status for book in books.values()]
     named = _named(books)
     files = {name: write_json(out / f"{name}.book.json", book.document()) for name, book in named.items()}
@@ -67,17 +73,40 @@ def run(day: Records, out: str | Path, *, strict: bool = False) -> Outcome:
     summary = {
         "files": [file.path.name for file in day.files],
         "dataset": day.dataset,
+        "sent": sent,
         "messages": messages,
         "events": events,
         "elapsed_s": round(elapsed, 6),
         "messages_per_s": round(messages / elapsed) if elapsed else None,
+        "rate": rate,
+        "latency_ns": {"from": "sending" if rate is None else "due time"} | latency.document(),
         "books": {
             name: _book_summary(book) | {"mbp_10_records": max(mbp_files[name].values())}
             for name, book in named.items()
         },
     }
     summary_file = write_json(out / "summary.json", summary)
-    return Outcome(books, messages, events, elapsed, files, summary_file, mbp_files)
+    return Outcome(books, sent, messages, events, elapsed, rate, latency, files, summary_file, mbp_files)
+
+
+def _stream(day: Records, rate: float | None, strict: bool) -> tuple[Books, int, float, Latency]:
+    """Have a gateway in another process send every record, and apply it here."""
+    with GatewayProcess((file.path for file in day.files), rate=rate) as gateway:
+        # Unpaced, there is no time for which a record is due: its sending time, which then comes with it, has to do.
+        with Feed(gateway.url, start=0, ts_out=rate is None, strict=strict) as feed:
+            begin = time.monotonic_ns() + (_LEAD_NS if rate is not None else 0)
+            if rate is not None:
+                feed.measure(begin, rate)
+            gateway.begin(begin)
+            for _ in track(feed.watch(), gateway.records, lambda applied: applied, "streaming"):
+                pass
+            elapsed = (time.monotonic_ns() - begin) / NS_PER_S
+        sent, applied = gateway.sent, feed.status.applied
+        if not sent == applied == gateway.records:
+            raise LostError(f"of {gateway.records:,} records {sent:,} were sent and {applied:,} applied")
+    books = feed.ask(lambda books: books)
+    books.symbols = day.symbol_map
+    return books, sent, elapsed, feed.latency
 
 
 def _write_mbp(day: Records, named: Mapping[str, Book], out: Path) -> dict[str, dict[Path, int]]:

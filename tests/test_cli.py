@@ -59,9 +59,9 @@ def good(call):
 
 def test_version_and_help(good, call):
     assert good("--version") == f"mbo {mbo.__version__}\n"
-    for command in ("", "info", "book", "convert", "compare", "run", "simulate", "bench", "doctor"):
+    for command in ("", "info", "book", "convert", "compare", "run", "gateway", "live", "simulate", "bench", "doctor"):
         assert "Usage" in good(*command.split(), "--help")
-    for command in ("info", "book", "convert", "compare", "run", "simulate", "bench"):
+    for command in ("info", "book", "convert", "compare", "run", "gateway", "live", "simulate", "bench"):
         assert "Example" in good(command, "--help")
     assert call("nonsense")[0] == 2
 
@@ -141,7 +141,10 @@ def test_run_writes_every_book_and_a_summary(good, tmp_path):
     for name, digest in manifest["digests"].items():
         assert json.loads((tmp_path / "out" / f"{name}.book.json").read_text())["digest"] == digest
         assert f"{name}.book.json" in out
-    assert EVENTS in out
+    assert f"90,000 sent, 90,000 applied, in {SUMMARY.events:,} events" in out
+    assert summary["sent"] == 90_000
+    assert summary["latency_ns"]["count"] == 90_000
+    assert "from sending to the book: p50 " in out
     expected = np.concatenate(list(mbo.read_dbn(SESSION).mbp(10).batches()))
     assert f"MBP-10: {len(expected):,} records" in out
     for name, instrument in (("SIM1", 1001), ("SIM2", 1002), ("SIM3", 1003)):

@@ -25,11 +25,13 @@ FLOW = [
     {"book"},
     {"mbp"},
     {"replay", "simulator"},
-    {"live"},
+    {"live", "store"},
     {"loading"},
     {"text"},
     {"formats"},
     {"comparison", "run"},
+    {"bench_row"},
+    {"bench_live"},
     {"bench", "doctor"},
     {"cli"},
 ]
@@ -87,7 +89,7 @@ def test_the_command_line_uses_nothing_private():
 def test_the_public_names_are_these():
     expected = """
         MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side
-        __version__ compare read_dbn simulate
+        __version__ compare connect read_dbn serve_gateway simulate
     """
     assert mbo.__all__ == expected.split()
     for name in mbo.__all__:

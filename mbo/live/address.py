@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -40,6 +41,17 @@ def key_for(host: str, key: str | None) -> str:
             raise RequestError("Databento's gateway needs a key: set DATABENTO_API_KEY")
         return found
     return os.environ.get("MBO_GATEWAY_KEY") or "none-is-needed"
+
+
+def keys_from(path: Path | None) -> list[str] | None:
+    """Read the keys that a gateway lets in: a file's, one a line, else that of MBO_GATEWAY_KEY, else None, which is any."""
+    if path is None:
+        own = os.environ.get("MBO_GATEWAY_KEY")
+        return [own] if own else None
+    keys = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if not keys:
+        raise RequestError(f"{path} holds no key")
+    return keys
 
 
 def dataset_for(host: str, dataset: str | None) -> str:

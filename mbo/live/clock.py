@@ -19,7 +19,8 @@ class Clock:
 
     With `rate` record k is due at t0 + k / rate, with `speed` at t0 + (its ts_recv - the first ts_recv) / speed, computed from t0
     each time and so without drift. With neither nothing is due before anything else: every session begins at `origin` and runs
-    to the end. The clock stands still until `start`.
+    to the end. The clock stands still until `start`. It computes in whole numbers: `due(k)` is the first instant at which
+    `present` is more than k.
     """
 
     def __init__(
@@ -29,12 +30,12 @@ class Clock:
         self._lock = threading.Lock()
         self._rate: float | None = None
         self._speed: float | None = None
+        self._ratio = (1, 1)  # so many records, or ns of the data, in so many ns
         self._index = 0  # how many had happened ...
         self._time = 0  # (the data's time then, for `speed`)
         self._since: int | None = None  # ... at this instant; None while time stands still
         self._started = False
         self._hold_start = hold  # until `begin`
-        self._reached = 0  # the last answer, from which a search goes on
         self._pace(rate, speed)
 
     def _pace(self, rate: float | None, speed: float | None) -> None:
@@ -44,6 +45,19 @@ class Clock:
             if value is not None and not (0 < value < math.inf):
                 raise RequestError(f"{name}={value!r}: it has to be more than 0")
         self._rate, self._speed = rate, speed
+        if rate is not None:
+            records, seconds = float(rate).as_integer_ratio()
+            self._ratio = records, seconds * NS_PER_S
+        elif speed is not None:
+            self._ratio = float(speed).as_integer_ratio()
+
+    def _gone(self, elapsed: int) -> int:
+        """Say how many records, or ns of the data, so many ns are, rounded down."""
+        return elapsed * self._ratio[0] // self._ratio[1]
+
+    def _takes(self, amount: int) -> int:
+        """Say how many ns so many records, or ns of the data, take, rounded up."""
+        return -(-amount * self._ratio[1] // self._ratio[0])
 
     @property
     def paced(self) -> bool:
@@ -61,7 +75,7 @@ class Clock:
         with self._lock:
             if self._since is None or self._rate is None:
                 return None
-            return self._since - round(self._index * NS_PER_S / self._rate)
+            return self._since + self._takes(-self._index)
 
     def present(self, now: int) -> int:
         """Count the records that have happened."""
@@ -70,18 +84,16 @@ class Clock:
 
     def _present(self, now: int) -> int:
         end = FOREVER if self._source.end is None else self._source.end
-        if not self.paced:
-            return self._index if self.paused else end
         if self._since is None:
-            return min(end, self._index)
+            return end if not (self.paced or self._hold_start or self._started) else min(end, self._index)
         if now < self._since:
             return min(end, self._index)
-        elapsed = now - self._since
+        if not self.paced:
+            return end
+        gone = self._gone(now - self._since)
         if self._rate is not None:
-            return min(end, self._index + int(elapsed * self._rate / NS_PER_S) + 1)
-        assert self._speed is not None
-        happened = self._source.first_reaching(self._time + int(elapsed * self._speed) + 1)
-        return min(end, max(self._index, happened))
+            return min(end, self._index + gone + 1)
+        return min(end, max(self._index, self._source.first_reaching(self._time + gone + 1)))
 
     def due(self, number: int) -> int:
         """Give the instant at which a record is due; `FOREVER` while the clock stands still."""
@@ -91,9 +103,8 @@ class Clock:
             if self._since is None or (self._source.end is not None and number >= self._source.end):
                 return FOREVER
             if self._rate is not None:
-                return self._since + math.ceil((number - self._index) * NS_PER_S / self._rate)
-            assert self._speed is not None
-            return self._since + math.ceil((self._source.time_of(number) - self._time) / self._speed)
+                return self._since + self._takes(number - self._index)
+            return self._since + self._takes(self._source.time_of(number) - self._time)
 
     def start(self, now: int, at: int | None = None) -> None:
         """Begin at record `at`, else where `seek` has put it; what has started already goes on as it is."""
@@ -120,22 +131,24 @@ class Clock:
         return self._source.time_of(number if end is None or number < end else end - 1)
 
     def join(self, now: int) -> int:
-        """Say at which record a session begins that does not say itself: at the present, and unpaced at the beginning."""
+        """Say at which record a session begins that does not say: with what is due from now on; unpaced, at the beginning."""
         with self._lock:
-            return self._present(now) if self.paced else self._index
+            return self._present(now - 1) if self.paced else self._index
 
     def pause(self, now: int) -> None:
-        """Stand still."""
+        """Stand still; a clock that has not started waits for `resume` then, one on hold for `begin` as before."""
         with self._lock:
             if self._since is not None:
                 self._hold(now)
+            elif not self._hold_start:
+                self._started = True
 
     def _hold(self, now: int) -> None:
         assert self._since is not None
         if self.paced:
             self._index = self._present(now)
         if self._speed is not None:
-            self._time += int((now - self._since) * self._speed)
+            self._time += self._gone(now - self._since)
         self._since = None
 
     def resume(self, now: int) -> None:
@@ -151,13 +164,19 @@ class Clock:
             if self._since is not None:
                 self._since = now
 
-    def set_pace(self, now: int, *, rate: float | None = None, speed: float | None = None) -> None:
-        """Change the pace from now on; with neither, nothing is paced any more."""
+    def set_pace(
+        self, now: int, *, rate: float | None = None, speed: float | None = None, at: int | None = None
+    ) -> None:
+        """Change the pace from now on; with neither, nothing is paced any more. What was unpaced goes on at `at`, if given."""
         with self._lock:
-            running = self._since is not None
-            if running:
-                self._hold(now)
+            running, time_ns = self._since, self._time
+            index = self._present(now) if self.paced else self._index if at is None else at
+            if self._speed is not None and running is not None:
+                time_ns += self._gone(now - running)
+            went_on = self._speed is not None and speed is not None  # between the same two records
             self._pace(rate, speed)
-            self._place(self._index)
-            if running:
-                self._since = now
+            self._place(index)
+            if went_on:
+                self._time = time_ns
+            if running is not None:
+                self._since = max(now, running)

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import socket
 import time
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
-from mbo.errors import ProtocolError
+from mbo.errors import MboError, ProtocolError, RequestError
 from mbo.live import protocol
 from mbo.live.clock import Clock
 from mbo.live.desk import Desk, Found
@@ -25,6 +27,10 @@ log: Final = logging.getLogger("mbo.gateway")
 MAX_SESSION_SYMBOLS: Final = 10 * protocol.MAX_SYMBOLS
 _DEFAULT_HEARTBEAT_S: Final = 30
 _FAREWELL_S: Final = 30.0  # how long a client may take to close after us
+_ANSWER_S: Final = 10.0  # how long the pump may take to answer
+_PATIENCE_S: Final = 0.02
+
+_Answer = TypeVar("_Answer")
 
 
 class Replay(NamedTuple):
@@ -67,7 +73,7 @@ class Connection:
                         return
                     subscriptions = await self._until_start()
                 await self._start(subscriptions)
-            except ProtocolError as error:
+            except (ProtocolError, RequestError) as error:  # also what cannot be said in this DBN version
                 await self._refuse(error)
                 return
             talking = asyncio.ensure_future(self._converse())
@@ -112,7 +118,7 @@ class Connection:
             log.warning("connection %d from %s is refused", self._number, self._peer)
         return self._request is not None
 
-    async def _refuse(self, error: ProtocolError) -> None:
+    async def _refuse(self, error: MboError) -> None:
         """Say what is wrong before a session has started; once a client is let in, as a stream of nothing but that."""
         log.warning("connection %d from %s: %s", self._number, self._peer, error)
         if self._request is None:
@@ -129,7 +135,7 @@ class Connection:
         dataset = self._replay.source.dataset
         return session_metadata(dataset, start, ts_out=self._request.ts_out, version=self._replay.dbn_version)
 
-    def _error(self, error: ProtocolError) -> bytes:
+    def _error(self, error: MboError) -> bytes:
         return self._messages.error(str(error), ErrorCode.INVALID_SUBSCRIPTION, time.time_ns())
 
     async def _until_start(self) -> list[Subscription]:
@@ -173,33 +179,39 @@ class Connection:
         found = [self._replay.desk.find(one) for one in subscriptions]
         places = [None if one.start is None else self._replay.source.place_of(one.start) for one in subscriptions]
         now = time.monotonic_ns()
-        clock.start(now, min((place for place in places if place is not None), default=None))
+        replayed = [place for place in places if place is not None]
+        if (
+            replayed and min(replayed) != self._replay.source.end
+        ):  # a start behind the end would be the end for everybody
+            clock.start(now, min(replayed))
+        else:
+            clock.start(now)
         join = clock.join(now)
         session.say(self._metadata(min((one.start for one in subscriptions if one.start), default=time.time_ns())))
-        entrances = [Entrance(join, Wanted())]
+        entrances, restored = [Entrance(join, Wanted())], Wanted()
         for one, instruments, place in zip(subscriptions, found, places, strict=True):
-            entrances += await self._entrances(session, one, instruments, join, place)
+            self._answer(session, one, instruments)
+            entrances += self._entrances(one, instruments, join, place)
+            if one.snapshot:
+                restored |= instruments.wanted
+        entrances.append(Entrance(join, Wanted(), await self._snapshot(restored, join)))
         self._session = session
         pump.admit(session, entrances, lambda: self._loop.call_soon_threadsafe(self._over.set))
 
-    async def _entrances(
-        self, session: Session, one: Subscription, found: Found, join: int, place: int | None
-    ) -> list[Entrance]:
+    def _entrances(self, one: Subscription, found: Found, join: int, place: int | None) -> list[Entrance]:
         """Say from which record on the session gets what is subscribed to; what overlaps another is sent once."""
-        self._answer(session, one, found)
-        session.say(found.mappings(self._messages, one.stype_in, time.time_ns()))
         if place is None:
-            return [Entrance(join, found.wanted, await self._snapshot(one, found, join))]
+            return [Entrance(join, found.wanted)]
         caught_up = self._messages.system(f"Finished {one.schema} replay", SystemCode.REPLAY_COMPLETED, time.time_ns())
         return [Entrance(place, found.wanted), Entrance(max(place, join), Wanted(), caught_up)]
 
-    async def _snapshot(self, one: Subscription, found: Found, number: int) -> bytes:
-        if not one.snapshot:
+    async def _snapshot(self, wanted: Wanted, number: int) -> bytes:
+        if not wanted:
             return b""
-        return await asyncio.to_thread(self._replay.desk.snapshots, number, found.wanted, ts_out=self._messages.ts_out)
+        return await asyncio.to_thread(self._replay.desk.snapshots, number, wanted, ts_out=self._messages.ts_out)
 
     def _answer(self, session: Session, one: Subscription, found: Found) -> None:
-        """Acknowledge a subscription, and say which of its symbols there are none of."""
+        """Acknowledge a subscription, say which of its symbols there are none of, and what the others stand for."""
         now = time.time_ns()
         if one.is_last:
             text = f"Subscription request {one.id} for {one.schema} data succeeded"
@@ -207,6 +219,7 @@ class Connection:
         for symbol in found.unknown:
             text = f"No instrument found for {one.stype_in} symbol {symbol}"
             session.say(self._messages.error(text, ErrorCode.SYMBOL_RESOLUTION_FAILED, now))
+        session.say(found.mappings(self._messages, one.stype_in, now))
 
     # ------------------------------------------------------------ later
 
@@ -220,7 +233,7 @@ class Connection:
                 await self._add(self._subscription(request))
         except (EOFError, OSError):
             return
-        except ProtocolError as error:
+        except (ProtocolError, RequestError) as error:
             log.warning("connection %d from %s: %s", self._number, self._peer, error)
             session, words = self._session, self._error(error)
             assert session is not None
@@ -231,23 +244,30 @@ class Connection:
         """Add a subscription where the session stands, which is held there while a snapshot is made."""
         if one.start is not None:
             raise ProtocolError("a subscription after the start cannot have a start of its own")
-        session, pump = self._session, self._replay.pump
+        session, found = self._session, self._replay.desk.find(one)
         assert session is not None
-        found = self._replay.desk.find(one)
+        while not self._over.is_set() and await self._ask(lambda: session.owes):  # nobody may ask faster than he reads
+            await asyncio.sleep(_PATIENCE_S)
 
         def hold() -> int:
             session.held = True
             return session.cursor
 
-        def go_on() -> None:
+        def go_on(number: int, first: bytes) -> bool:
+            if session.cursor != number:  # it was moved while the snapshot was made
+                return False
             session.held = False
             self._answer(session, one, found)
-            session.say(found.mappings(self._messages, one.stype_in, time.time_ns()))
-            session.enter([Entrance(number, found.wanted, snapshot)])
+            session.enter([Entrance(number, found.wanted, first)])
+            return True
 
-        number = await asyncio.wait_for(asyncio.wrap_future(pump.ask(hold)), 10)
-        snapshot = b""
+        wanted = found.wanted if one.snapshot else Wanted()
         try:
-            snapshot = await self._snapshot(one, found, number)
+            number = await self._ask(hold)
+            while not await self._ask(partial(go_on, number, await self._snapshot(wanted, number))):
+                number = await self._ask(hold)
         finally:
-            pump.tell(go_on)
+            self._replay.pump.tell(lambda: setattr(session, "held", False))
+
+    async def _ask(self, command: Callable[[], _Answer]) -> _Answer:
+        return await asyncio.wait_for(asyncio.wrap_future(self._replay.pump.ask(command)), _ANSWER_S)

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from mbo.book import Books
+from mbo.book.engine import Key
 from mbo.book.snapshot import snapshot
 from mbo.errors import ProtocolError
 from mbo.live.messages import Writer
 from mbo.live.protocol import ALL_SYMBOLS, Subscription
 from mbo.live.session import Wanted, stamped
 from mbo.live.source import Source
+from mbo.records import MBO_DTYPE, RTYPE_MBO, Action, Flag, RecordArray, Side
+from mbo.selection import book_keys
 from mbo.symbols import Mapping
+from mbo.units import UNDEF_PRICE
 
 _FUTURE: Final = re.compile(
     r"([A-Z0-9]+)[FGHJKMNQUVXZ]\d{1,2}"
 )  # root, month, year: what a raw symbol of CME looks like
+_IS_ID: Final = re.compile("0|[1-9][0-9]{0,9}")
+_STEP: Final = 1 << 18  # records whose books are looked up in one go
 STYPES: Final = ("raw_symbol", "instrument_id", "parent")
 
 
@@ -48,6 +55,8 @@ class Desk:
         self._lock = threading.Lock()
         self._books = Books(symbols=source.symbol_map)
         self._at = 0  # how many records those have seen
+        self._keys: tuple[Key, ...] | None = None  # of all books of the source, once somebody has asked
+        self._names: dict[str, dict[str, list[Mapping]]] = {}  # by kind of name, as they are first asked for
 
     def find(self, subscription: Subscription) -> Found:
         """Look up the symbols of a subscription; `ProtocolError` at what this gateway does not serve."""
@@ -70,14 +79,22 @@ class Desk:
 
     def _named(self, symbol: str, stype_in: str) -> list[tuple[int, str, str]]:
         known = self._source.symbol_map
-        if stype_in == "instrument_id" and not known and symbol.isdigit():  # the file does not say what it holds
-            return [(int(symbol), symbol, symbol)]
-        return [(m.instrument_id, symbol, m.symbol) for m in known if _fits(m, symbol, stype_in)]
+        if stype_in == "instrument_id" and not known:  # the file does not say what it holds
+            own = [symbol] if _IS_ID.fullmatch(symbol) and int(symbol) < 2**32 else []
+            return [(int(number), number, number) for number in own]
+        if stype_in not in self._names:
+            names: dict[str, list[Mapping]] = {}
+            for mapping in known:
+                for name in _names_of(mapping, stype_in):
+                    names.setdefault(name, []).append(mapping)
+            self._names[stype_in] = names
+        return [(m.instrument_id, symbol, m.symbol) for m in self._names[stype_in].get(symbol, ())]
 
-    def snapshots(self, number: int, wanted: Wanted, *, ts_out: bool = False) -> bytes:
+    def snapshots(self, number: int, wanted: Wanted, *, ts_out: bool = False, afresh: bool = False) -> bytes:
         """Write the books of the instruments that are wanted as they stand when `number` records of the source have happened.
 
-        The first one is at the cost of a replay up to there, a later one at that of what lies between.
+        With `afresh`, for a client that comes from elsewhere, those that have no record yet are cleared. The first snapshot is at
+        the cost of a replay up to there, a later one at that of what lies between.
         """
         with self._lock:
             if number < self._at or self._source.turn_of(number) > self._at:
@@ -85,23 +102,43 @@ class Desk:
             for records in self._source.between(self._at, number):
                 self._books.apply(records)
             self._at = number
-            now = self._source.time_of(number - 1) if number else self._source.time_of(0)
-            parts = [
-                snapshot(book, ts_recv=now)
-                for (_, instrument_id), book in self._books.items()
-                if wanted.everything or instrument_id in wanted.ids
-            ]
+            now = self._source.time_of(number - 1 if number else 0)
+            parts = [snapshot(book, ts_recv=now) for key, book in self._books.items() if wanted.has(key[1])]
+            if afresh:
+                parts += [
+                    _unknown(key, now) for key in self._every_key() if key not in self._books and wanted.has(key[1])
+                ]
         return bytes(stamped(np.concatenate(parts), ts_out)) if parts else b""
 
+    def _every_key(self) -> tuple[Key, ...]:
+        if self._keys is None:
+            found: set[int] = set()
+            records = self._source.records
+            for begin in range(0, len(records), _STEP):
+                found.update(np.unique(book_keys(records[begin : begin + _STEP])).tolist())
+            self._keys = tuple((key >> 32, key & 0xFFFFFFFF) for key in sorted(found))
+        return self._keys
 
-def _fits(mapping: Mapping, symbol: str, stype_in: str) -> bool:
+
+def _unknown(key: Key, now: int) -> RecordArray:
+    """Make the snapshot of a book of which nothing is known yet."""
+    clear = np.zeros(1, MBO_DTYPE)
+    clear["length"], clear["rtype"] = MBO_DTYPE.itemsize // 4, RTYPE_MBO
+    clear["publisher_id"], clear["instrument_id"] = key
+    clear["action"], clear["side"], clear["price"] = Action.CLEAR, Side.NONE, UNDEF_PRICE
+    clear["ts_recv"] = clear["ts_event"] = now
+    clear["flags"] = Flag.LAST | Flag.SNAPSHOT | Flag.BAD_TS_RECV | Flag.MAYBE_BAD_BOOK
+    return clear
+
+
+def _names_of(mapping: Mapping, stype_in: str) -> Iterator[str]:
+    """Give the names of this kind by which an instrument may be asked for."""
     if stype_in == "instrument_id":
-        return str(mapping.instrument_id) == symbol
-    root, _, kind = symbol.partition(".")
-    return mapping.symbol == symbol or (stype_in == "parent" and kind == "FUT" and _is_future(mapping.symbol, root))
-
-
-def _is_future(symbol: str, root: str) -> bool:
-    """Say whether a raw symbol is a future of this root, or a spread of two or more of them."""
-    legs = [_FUTURE.fullmatch(leg) for leg in symbol.split("-")]
-    return all(leg is not None and leg[1] == root for leg in legs)
+        yield str(mapping.instrument_id)
+        return
+    yield mapping.symbol
+    roots = {leg and leg[1] for leg in map(_FUTURE.fullmatch, mapping.symbol.split("-"))}
+    if (
+        stype_in == "parent" and len(roots) == 1 and None not in roots
+    ):  # a future, or a spread of two or more of one root
+        yield f"{roots.pop()}.FUT"

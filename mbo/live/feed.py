@@ -10,12 +10,11 @@ import contextlib
 import copy
 import logging
 import random
-import select
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
@@ -28,12 +27,12 @@ from mbo.live import protocol
 from mbo.live.address import address_of, dataset_for, key_for
 from mbo.live.handshake import ClientHandshake
 from mbo.live.latency import Latency
-from mbo.live.link import CONNECT_S, HANDSHAKE_S, Link
+from mbo.live.link import CONNECT_S, HANDSHAKE_S, Link, readable
 from mbo.live.messages import END_OF_REPLAY, ErrorCode, ErrorMessage, SymbolMessage, SystemCode, SystemMessage
 from mbo.live.protocol import Subscription
 from mbo.live.resume import History, Overlap
 from mbo.live.stream import Arrival
-from mbo.records import Action, Flag, RecordArray
+from mbo.records import Flag, RecordArray
 from mbo.symbols import Mapping, SymbolMap
 from mbo.units import UNDEF_TIMESTAMP, Time, parse_time
 
@@ -85,7 +84,7 @@ class _ReseedError(Exception):
 class Feed:
     """Follows a gateway and keeps the books of what was subscribed to; use `mbo.connect`, and as a context manager.
 
-    A lost connection is made again, with growing pauses, for up to `reconnect_s` seconds without a record; the stream then goes on
+    A lost connection is made again, with growing pauses, for up to `reconnect_s` seconds without a word; the stream then goes on
     where it was, with nothing lost or repeated (see `mbo.live.resume`), or else with a counted gap and a fresh snapshot. `tap` is
     called on the reading thread with every batch after it was applied; it has to be quick, and to copy what it keeps.
     """
@@ -104,6 +103,7 @@ class Feed:
         compression: str = "none",
         heartbeat_s: int = 30,
         reconnect_s: float = RECONNECT_S,
+        strict: bool = False,
         equal_size: EqualSize = "venue",
         tap: Callable[[RecordArray], None] | None = None,
     ) -> None:
@@ -124,20 +124,20 @@ class Feed:
         self._tap = tap
         self.latency = Latency()
         """From when a record was due (see `measure`), or sent (with `ts_out`), to when it was applied; ns."""
-        self._books = Books(equal_size=equal_size)
+        self._books = Books(strict=strict, equal_size=equal_size)
         self._mappings: dict[Mapping, None] = {}
         self._named = True
         self._history = History()
         self._overlap: Overlap | None = None
-        self._seeding = False
-        self._stale_books: set[int] = set()
+        self._joined = start is None  # perhaps in the middle of a stream
+        self._seeding = self._renewing = False
         self._applied = self._dropped = self._connections = self._slow = 0
         self._connected = self._ended = self._reseed = False
         self._gaps: list[Gap] = []
         self._gap_count = 0
         self._unknown: list[str] = []
         self._pace: tuple[int, float] | None = None
-        self._progress = 0.0
+        self._heard = 0.0
         self._requests: deque[tuple[Callable[[Books], Any], Future[Any]]] = deque()
         self._wake_out, self._wake_in = socket.socketpair()
         self._ready: Future[None] = Future()
@@ -159,7 +159,11 @@ class Feed:
             one.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="mbo-feed", daemon=True)
         self._thread.start()
-        self._ready.result(CONNECT_S + HANDSHAKE_S + 5)
+        try:
+            self._ready.result(CONNECT_S + HANDSHAKE_S + 5)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def close(self) -> None:
@@ -168,6 +172,8 @@ class Feed:
         self._wake()
         if self._thread is not None:
             self._thread.join(CONNECT_S + HANDSHAKE_S)
+        self._wake_in.close()
+        self._wake_out.close()
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """Wait until the replay has ended; `TimeoutError` where it has not within `timeout_s`, and the error that ended the feed.
@@ -181,6 +187,12 @@ class Feed:
         if self._error is not None:
             raise self._error
         return self
+
+    def watch(self, every_s: float = 0.1) -> Iterator[int]:
+        """Give again and again how many records were applied, until the end; then raise as `wait` does."""
+        while not self._done.wait(every_s):
+            yield self._applied
+        self.wait()
 
     def __enter__(self) -> Self:
         return self if self._thread is not None else self.start()
@@ -201,7 +213,7 @@ class Feed:
     @property
     def stale(self) -> bool:
         """Whether a book may be behind the exchange's; see `FeedStatus`."""
-        return not self._ended and (not self._connected or bool(self._stale_books) or self._reseed or self._catching_up)
+        return not self._ended and (not self._connected or self._reseed or self._catching_up)
 
     @property
     def _catching_up(self) -> bool:
@@ -273,7 +285,7 @@ class Feed:
     def _follow(self) -> None:
         """Connect as often as it takes, and read until the end."""
         pause = _FIRST_PAUSE_S
-        self._progress = time.monotonic()
+        self._heard = time.monotonic()
         while not self._closing.is_set():
             applied = self._applied
             try:
@@ -287,9 +299,9 @@ class Feed:
                     return
                 if not self._ready.done():
                     raise lost from None
-                silent = time.monotonic() - self._progress
+                silent = time.monotonic() - self._heard
                 if silent > self._reconnect_s:
-                    raise LostError(f"{lost}; no record for {silent:.0f} s") from None
+                    raise LostError(f"{lost}; nothing was heard for {silent:.0f} s") from None
                 log.warning("the connection is lost: %s; connecting again in %.2f s", lost, pause)
             finally:
                 self._connected = False
@@ -301,15 +313,21 @@ class Feed:
         deadline = time.monotonic() + seconds
         while not self._closing.is_set() and (left := deadline - time.monotonic()) > 0:
             self._answer()
-            if select.select([self._wake_out], [], [], left)[0]:
+            if readable((self._wake_out,), left):
                 self._wake_out.recv(4096)
+
+    def _breathe(self) -> None:
+        """See to what else there is, while a gateway keeps us waiting."""
+        if self._closing.is_set():
+            raise LostError("the feed is closed")
+        self._answer()
 
     def _converse(self) -> None:
         """Connect and read one session to its end, or until it is lost."""
         with Link(self._address, compressed=self._compressed, silence_s=self._silence_s) as link:
             self._connections += 1
             self._history.reconnected()
-            for item in link.subscribe(self._handshake(), self._resubscription()):
+            for item in link.subscribe(self._handshake(), self._resubscription(), self._breathe):
                 self._take(item)
             while not self._closing.is_set():
                 if self._requests:
@@ -320,9 +338,13 @@ class Feed:
                         return
                     raise LostError(f"the gateway closed the connection{link.torn}")
                 for item in items:
+                    if isinstance(item, Arrival):  # whatever is wrong behind it, we were let in
+                        self._welcome()
                     self._take(item)
                     idle = False
-                if not self._connected and link.stream.metadata is not None:
+                if not idle:
+                    self._heard = time.monotonic()
+                if link.stream.metadata is not None:
                     self._welcome()
                 if idle and link.wait(self._wake_out, _LOOK_S):
                     self._wake_out.recv(4096)
@@ -334,17 +356,19 @@ class Feed:
         self._unknown.clear()
         if self._reseed:
             self._history.restart()
-            self._seeding = True
+            self._seeding = self._joined = self._renewing = True
             return replace(own, start=None, snapshot=True)
         point = self._history.point()
         if point is None:
             return own
-        self._overlap, self._seeding = Overlap(self._history, point), False
+        self._overlap, self._seeding = Overlap(self._history, point, joined=self._joined), False
         return replace(own, start=point.start, snapshot=False)
 
     def _welcome(self) -> None:
+        if self._connected:
+            return
         self._connected = True
-        self._progress = time.monotonic()
+        self._heard = time.monotonic()
         if not self._ready.done():
             self._ready.set_result(None)
 
@@ -354,13 +378,19 @@ class Feed:
         if isinstance(item, Arrival):
             self._receive(item)
         elif isinstance(item, SymbolMessage):
+            self._renew()
             name = item.asked if item.symbol.isdigit() else item.symbol
             self._mappings[Mapping(name, item.instrument_id, 0, UNDEF_TIMESTAMP)] = None
             self._named = False
         elif isinstance(item, ErrorMessage):
             self._fail(item)
         elif item.text == END_OF_REPLAY:
+            if self._catching_up:
+                self._lose("the gateway's replay ended before all that had come before came again")
             self._ended = True
+        elif item.code == SystemCode.HEARTBEAT:
+            if not self._renewing and len(self._books):
+                self._reseed = False  # the snapshot has come, and nothing since
         elif item.code == SystemCode.SLOW_READER_WARNING:
             self._slow += 1
             log.warning("the gateway says: %s", item.text)
@@ -384,7 +414,6 @@ class Feed:
         self._gap_count += 1
         if len(self._gaps) < 100:
             self._gaps.append(gap)
-        self._stale_books = {key[1] for key in self._books}
         log.error("records are missing after %d that were applied: %s", self._applied, reason)
         raise _ReseedError
 
@@ -392,9 +421,9 @@ class Feed:
         records, ts_out = arrival.records, arrival.ts_out
         if self._overlap is not None:
             left = self._overlap.take(records)
-            self._dropped += len(records) - len(left)
             if self._overlap.lost:
                 self._lose("what the gateway sent after the reconnection does not go on from what had come before")
+            self._dropped += len(records) - len(left)
             if not len(left):
                 return
             arrival = Arrival(left, None if ts_out is None else ts_out[len(records) - len(left) :], arrival.buffer)
@@ -403,6 +432,7 @@ class Feed:
 
     def _apply(self, arrival: Arrival) -> None:
         records = arrival.records
+        self._renew()
         if not self._named:
             self._name_books()
         self._books.apply(records)
@@ -411,10 +441,10 @@ class Feed:
             begin, per_s = self._pace
             self.latency.note_paced(now, self._applied, len(records), begin=begin, per_s=per_s)
         elif arrival.ts_out is not None:
-            self.latency.note(time.time_ns(), arrival.ts_out)
+            wall = max(0, time.time_ns())  # a clock that was never set may stand before 1970
+            self.latency.note(wall, arrival.ts_out)
         self._applied += len(records)
-        self._progress = now / 1e9
-        if self._seeding or self._stale_books or self._reseed:
+        if self._seeding:
             arrival = self._seed(arrival)
         if len(arrival.records):
             self._history.add(arrival)
@@ -422,17 +452,20 @@ class Feed:
             self._tap(records)
 
     def _seed(self, arrival: Arrival) -> Arrival:
-        """See which books the snapshot has restored; its records are no part of the stream that a reconnection goes on with."""
-        records = arrival.records
-        clears = records["instrument_id"][records["action"] == Action.CLEAR]
-        self._stale_books -= set(clears.tolist())
-        if not self._seeding:
-            return arrival
-        ordinary = records["flags"] & int(Flag.SNAPSHOT) == 0
+        """Keep a snapshot's records out of the stream that a reconnection goes on with."""
+        ordinary = arrival.records["flags"] & int(Flag.SNAPSHOT) == 0
         if not ordinary.any():
-            return arrival._replace(records=records[:0])
+            return arrival._replace(records=arrival.records[:0])
         self._seeding = self._reseed = False
-        return arrival._replace(records=records[int(ordinary.argmax()) :])
+        return arrival._replace(records=arrival.records[int(ordinary.argmax()) :])
+
+    def _renew(self) -> None:
+        """Let go of books that records are missing from, once those that take their place begin to come."""
+        if self._renewing:
+            self._renewing = False
+            self._books = Books(strict=self._books.strict, equal_size=self._books.equal_size)
+            self._mappings.clear()
+            self._named = False
 
     def _name_books(self) -> None:
         self._books.symbols = SymbolMap(self._mappings)

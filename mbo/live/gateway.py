@@ -70,7 +70,7 @@ class Gateway:
         max_clients: int = MAX_CLIENTS,
         handshake_s: float = HANDSHAKE_S,
     ) -> None:
-        known = None if keys is None else tuple(keys)
+        known = None if keys is None else (keys,) if isinstance(keys, str) else tuple(keys)
         if known is not None and not all(key.strip() for key in known):
             raise RequestError("a key of the gateway is blank")
         if not _is_loopback(host) and not known:
@@ -100,7 +100,9 @@ class Gateway:
         """Listen, and serve from two threads of its own; `OSError` where the address cannot be had."""
         host, port = self._address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=self._max_clients)
+        self._listener = socket.create_server(
+            (host, port), family=family, backlog=self._max_clients + _MORE_CONNECTIONS
+        )
         self._listener.setblocking(False)
         ready = threading.Event()
         self._thread = threading.Thread(
@@ -159,6 +161,16 @@ class Gateway:
             for one in self._replay.pump.sessions
         ]
 
+    @property
+    def records(self) -> int | None:
+        """How many records there are to replay; None if they are looped."""
+        return self._replay.source.end
+
+    @property
+    def sent(self) -> int:
+        """How many records were sent, to all clients together, those that have left included."""
+        return self._replay.pump.sent
+
     # ------------------------------------------------------------ replay control
 
     @property
@@ -188,8 +200,13 @@ class Gateway:
 
     def set_pace(self, *, rate: float | None = None, speed: float | None = None) -> None:
         """Change the pace: records a second, times the recorded speed, or with neither as fast as everybody reads."""
-        self._replay.clock.set_pace(time.monotonic_ns(), rate=rate, speed=speed)
-        self._replay.pump.wake()
+        clock, pump = self._replay.clock, self._replay.pump
+
+        def change() -> None:  # where there was no present, it is where the client is that is farthest
+            farthest = max((session.cursor for session in pump.sessions), default=None)
+            clock.set_pace(time.monotonic_ns(), rate=rate, speed=speed, at=farthest)
+
+        pump.ask(change).result(10)
 
     def seek(self, to: Time | int) -> int:
         """Go on at another place: the number of a record, or a time (ts_recv); gives the number.
@@ -200,12 +217,13 @@ class Gateway:
         number = to if isinstance(to, int) and to < _FIRST_TIME else source.first_reaching(parse_time(to))
         if not 0 <= number <= self._end:
             raise RequestError(f"record {number:,} is not in the replay, which has {self._end:,}")
-        desk.snapshots(number, Wanted())  # the slow part: the pump then finds the books at their place
+        desk.snapshots(number, Wanted(), afresh=True)  # the slow part: the pump then finds the books at their place
 
         def move() -> None:
             clock.seek(number, time.monotonic_ns())
             for session in pump.sessions:
-                session.jump(number, desk.snapshots(number, session.everything_wanted, ts_out=session.ts_out))
+                wanted = session.everything_wanted
+                session.jump(number, desk.snapshots(number, wanted, ts_out=session.ts_out, afresh=True))
 
         pump.ask(move).result(10)
         return number

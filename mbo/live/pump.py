@@ -41,26 +41,36 @@ class Pump:
         self._clock = clock
         self._sessions: dict[int, tuple[Session, Callable[[], object]]] = {}
         self._commands: deque[Callable[[], None]] = deque()
-        self._wake_out, self._wake_in = socket.socketpair()
-        for one in (self._wake_out, self._wake_in):
-            one.setblocking(False)
+        self._wakers: tuple[socket.socket, ...] = ()  # what is sent to the second comes out of the first
         self._stopping = threading.Event()
+        self._sent_before = 0  # to clients that have left
         self._thread = threading.Thread(target=self._run, name="mbo-gateway-pump", daemon=True)
 
     def start(self) -> None:
         """Begin."""
+        self._wakers = socket.socketpair()
+        for one in self._wakers:
+            one.setblocking(False)
         self._thread.start()
 
     def stop(self) -> None:
         """Let go of every client and end."""
         self._stopping.set()
         self.wake()
-        self._thread.join(5)
+        if self._thread.ident is not None:
+            self._thread.join(5)
+        for one in self._wakers:
+            one.close()
 
     @property
     def sessions(self) -> list[Session]:
         """The clients that stream, to look at."""
         return [session for session, _ in list(self._sessions.values())]
+
+    @property
+    def sent(self) -> int:
+        """How many records were sent, to all clients there were."""
+        return self._sent_before + sum(session.records for session in self.sessions)
 
     # ------------------------------------------------------------ commands
 
@@ -79,7 +89,9 @@ class Pump:
             except Exception as error:  # noqa: BLE001 - it belongs to the one who asked
                 answer.set_exception(error)
 
-        if self._stopping.is_set():
+        if self._thread.ident is None:  # not started yet: nobody else touches anything
+            run()
+        elif self._stopping.is_set():
             answer.set_exception(LostError("the gateway has been closed"))
         else:
             self.tell(run)
@@ -106,7 +118,8 @@ class Pump:
     def wake(self) -> None:
         """Look again at what is due."""
         with contextlib.suppress(OSError):
-            self._wake_in.send(b"\0")
+            for waker in self._wakers[1:]:
+                waker.send(b"\0")
 
     # ------------------------------------------------------------ the thread
 
@@ -118,10 +131,10 @@ class Pump:
                     self._commands.popleft()()
                 now = time.monotonic_ns()
                 head = self._clock.present(now)
-                steps = self._round(blocks, head, now)
+                more, blocked = self._round(blocks, head, now)
                 blocks.made.clear()
-                if Step.MORE not in steps:
-                    self._rest(head, blocked=Step.BLOCKED in steps)
+                if not more:
+                    self._rest(head, blocked, time.monotonic_ns() - now)
         except Exception:
             log.exception("sending failed: all clients are cut off")
         finally:
@@ -129,37 +142,41 @@ class Pump:
             for session in self.sessions:
                 self._lose(session)
 
-    def _round(self, blocks: Blocks, head: int, now: int) -> set[Step]:
-        """Give every client its turn."""
-        steps = set()
+    def _round(self, blocks: Blocks, head: int, now: int) -> tuple[bool, list[socket.socket]]:
+        """Give every client its turn; says whether one would take more at once, and which take nothing at the moment."""
+        more, blocked, paced = False, [], self._clock.paced
         for session in self.sessions:
-            step = session.step(blocks, head, now)
+            step = session.step(blocks, head, now, paced=paced)
             if step is Step.ENDED or step is Step.GONE:
                 self._lose(session)
-            steps.add(step)
-        return steps
+            elif step is Step.BLOCKED:
+                blocked.append(session.sock)
+            more |= step is Step.MORE
+        return more, blocked
 
-    def _rest(self, head: int, *, blocked: bool) -> None:
-        """Wait until something is due, a client takes more, or a command comes."""
+    def _rest(self, head: int, blocked: list[socket.socket], spent: int) -> None:
+        """Wait until something is due, a client takes more, or a command comes.
+
+        Paced, no shorter than the round took (`spent`, ns): the more clients there are, the more records leave together.
+        """
         now = time.monotonic_ns()
         wait = _LONGEST_NS
-        writers: list[socket.socket] = []
         if self._clock.paced:
-            wait = min(max(self._clock.due(head) - now, _TICK_NS), _RETRY_NS if blocked else _LONGEST_NS)
-        elif blocked:
-            writers = [session.sock for session in self.sessions]
+            wait = min(max(self._clock.due(head) - now, _TICK_NS, spent), _RETRY_NS if blocked else _LONGEST_NS)
+            blocked = []
         try:
-            woken, _, _ = select.select([self._wake_out], writers, [], wait / NS_PER_S)
+            woken, _, _ = select.select(self._wakers[:1], blocked, [], wait / NS_PER_S)
         except (OSError, ValueError):  # a socket was closed meanwhile
             return
         if woken:
             with contextlib.suppress(BlockingIOError):
-                self._wake_out.recv(4096)
+                self._wakers[0].recv(4096)
 
     def _lose(self, session: Session, *, reset: bool = False) -> None:
         _, over = self._sessions.pop(session.number, (None, None))
         if over is None:
             return
+        self._sent_before += session.records
         with contextlib.suppress(OSError):
             if reset:
                 session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

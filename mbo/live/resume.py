@@ -2,8 +2,10 @@
 
 The protocol's only position is `start`, a ts_event, which many records share; two records may even be equal to the byte. So a
 client asks again from a time that it has seen, and gets records a second time. Which these are is known: a gateway begins at the
-first record at or after `start`, and the client knows at which of its records that time was first reached. They are compared with
-the last ones applied, in order and multiplicity, and dropped. Where they differ, something was lost in between.
+first record, of whatever instrument, at or after `start`, and the client knows at which of its own that time was first reached.
+They are compared with the last ones applied, in order and multiplicity, and dropped. Where they differ, something was lost in
+between. Only who joined a stream in its middle cannot know whether that time had been reached before: he looks for the first place
+at which all that he has comes again in a row.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo.live.stream import Arrival
+from mbo.live.stream import BUFFER_BYTES, Arrival
 from mbo.records import MBO_DTYPE, RecordArray
 from mbo.units import NS_PER_S, UNDEF_TIMESTAMP
 
 _BACK: Final = 1000  # records that are asked for again, and
 _BACK_NS: Final = NS_PER_S  # at most so long before the latest: clocks of different channels are not quite in order
+_MOST_KEPT: Final = 2 * BUFFER_BYTES // MBO_DTYPE.itemsize  # records, of all connections that are over
+_MOST_READINGS: Final = 64
+_RAW: Final = np.dtype(("V", MBO_DTYPE.itemsize))
 
 
 class Point(NamedTuple):
@@ -34,6 +39,8 @@ class History:
 
     def __init__(self) -> None:
         self.count = 0
+        self.first = 0
+        """The time (ns, ts_event) of the first of all."""
         self._kept: deque[tuple[RecordArray, int]] = deque()
         self._kept_from = 0  # the number of the first record that is kept
         self._peak = Point(0, 0)  # the latest time before those, and the first record that had it
@@ -42,6 +49,8 @@ class History:
         """Note records that were applied."""
         while self._kept and self._kept[0][1] < arrival.buffer - 1:
             self._forget()
+        if not self.count and len(arrival.records):
+            self.first = int(_times(arrival.records[:1])[0])
         self._kept.append((arrival.records, arrival.buffer))
         self.count += len(arrival.records)
 
@@ -55,8 +64,11 @@ class History:
         self._kept_from += len(records)
 
     def reconnected(self) -> None:
-        """Let another stream with buffers of its own follow: those of the last one are never written to again."""
-        self._kept = deque((records, 0) for records, _ in self._kept)
+        """Let another stream with buffers of its own follow: those of the last one are let go, however often that happens."""
+        kept = self.tail(self._kept_from)
+        more = max(0, len(kept) - _MOST_KEPT)
+        self._kept = deque([(kept[:more], 0), (kept[more:], 0)])
+        self._forget()
 
     def restart(self) -> None:
         """Forget all: what comes next follows nothing that was seen."""
@@ -77,14 +89,13 @@ class History:
         times = _times(self.tail(self._kept_from))
         peaks = np.maximum.accumulate(np.maximum(times, np.uint64(self._peak.start)))
         new = np.flatnonzero(np.diff(peaks, prepend=np.uint64(self._peak.start)))
-        points = [self._peak] if self._peak.start else []
         latest = int(peaks[-1]) if len(peaks) else self._peak.start
-        enough = self.count - _BACK
-        early = new[self._kept_from + new <= max(enough, self._kept_from)][-1:]
-        late = new[self._kept_from + new > enough]
-        points += [Point(int(peaks[index]), self._kept_from + int(index)) for index in (*early, *late)]
-        near = [point for point in points if point.start >= latest - _BACK_NS]
-        return near[0] if near else Point(0, 0)
+        near = new[peaks[new] >= max(0, latest - _BACK_NS)]
+        if not len(near):
+            return self._peak
+        early = near[self._kept_from + near <= self.count - _BACK]
+        index = int(early[-1] if len(early) else near[0])
+        return Point(int(peaks[index]), self._kept_from + index)
 
 
 def _times(records: RecordArray) -> npt.NDArray[np.uint64]:
@@ -95,73 +106,73 @@ def _times(records: RecordArray) -> npt.NDArray[np.uint64]:
 class Overlap:
     """Drops what comes a second time after a reconnection at `point`, and says if it is not what it should be.
 
-    Two things may differ from what the client has: records before the point may come too, for the gateway looks for the time
-    among the records of all instruments; and a gateway may leave out single records that are older than `start`. So every reading
-    that fits is followed until one is complete.
+    Records before the point may come too, for the gateway looks for the time among the records of all instruments; and a gateway
+    may leave out those that are older than `start`. `joined` says that the history's first record was not the stream's: then times
+    of up to a second later may have been reached before it.
     """
 
-    def __init__(self, history: History, point: Point) -> None:
-        self.dropped = 0
-        self.lost = False
-        self._point = point
-        self._known = history.tail(0)
-        first = history.count - len(self._known)
-        self._before = max(0, point.number - first)  # of what is known, how many come before the point
-        skip = max(0, first - point.number)  # records that came before what is known: they cannot be compared
-        known = self._known[self._before :]
-        younger = known[_times(known) >= point.start]
-        self._open = [_Reading(skip, known)]
-        if len(younger) < len(known):
-            self._open.append(_Reading(skip, younger))
-        self._begun = False
-
-    @property
-    def done(self) -> bool:
+    def __init__(self, history: History, point: Point, *, joined: bool = False) -> None:
+        self.done = False
         """Whether all that was seen before has come again."""
-        return any(reading.complete for reading in self._open)
+        self.lost = False
+        self._start = point.start
+        self._joined = joined and point.start < history.first + _BACK_NS
+        known = history.tail(0)
+        first = history.count - len(known)
+        known = known[max(0, point.number - first) :]
+        skip = max(0, first - point.number)  # records that came before what is known: they cannot be compared
+        self._sought = _Reading(known, point.start)
+        self._open = [] if self._joined and not skip else [self._sought._replace(skip=skip)]
+        self._latest = max(point.start, int(_times(known).max(initial=np.uint64(0)))) + _BACK_NS
+        self._begun = False
 
     def take(self, records: RecordArray) -> RecordArray:
         """Take records as they come; gives those that are new. Sets `lost` where they do not go on from what was seen."""
-        if self.done or self.lost or not len(records):
+        if self.done or self.lost:
+            return records if self.done else records[:0]
+        records = records[0 if self._begun else self._first(records) :]
+        if not len(records):
             return records
-        if not self._begun:
-            self._begin(records)
-        following = [left for reading in self._open if (left := reading.after(records)) is not None]
-        self._open = following
-        self.lost = not following
-        complete = [reading.used for reading in following if reading.complete]
-        used = 0 if self.lost else min(complete, default=len(records))
-        self.dropped += used
-        return records[used:]
+        following = [reading.after(records) for reading in self._open]
+        if self._joined:
+            places = np.flatnonzero(_raw(records) == _raw(self._sought.expected[:1]))[:_MOST_READINGS]
+            following += [self._sought.after(records, place) for place in places.tolist()]
+        self._open = [reading for reading in following if reading is not None][:_MOST_READINGS]
+        self.lost = not self._open and not (self._joined and int(_times(records).max()) <= self._latest)
+        used = [reading.used for reading in self._open if not len(reading.expected)]
+        self.done = bool(used)
+        return records[min(used, default=len(records)) :]
 
-    def _begin(self, records: RecordArray) -> None:
-        """Look where the records begin, if that is before the point."""
-        self._begun = True
-        if _times(records[:1])[0] < self._point.start:
-            earlier = self._known[: self._before]
-            places = np.flatnonzero(earlier.view(_RAW) == np.ascontiguousarray(records[:1]).view(_RAW))
-            self._open += [_Reading(0, self._known[place:]) for place in places[-_MOST_READINGS:]]
-
-
-_RAW: Final = np.dtype(("V", MBO_DTYPE.itemsize))
-_MOST_READINGS: Final = 64
+    def _first(self, records: RecordArray) -> int:
+        """Find the first record that reaches the point; all before were applied before it was reached for the first time."""
+        reached = np.flatnonzero(_times(records) >= np.uint64(self._start))
+        self._begun = len(reached) > 0
+        return int(reached[0]) if self._begun else len(records)
 
 
 class _Reading(NamedTuple):
     """One way to read what comes: so many records unseen, then these; `used` is how many of the last ones taken it needed."""
 
-    skip: int
     expected: RecordArray
+    start: int  # records older than this may be left out, all of them or none
+    skip: int = 0
+    older: bool = False  # whether one of them has come
     used: int = 0
 
-    @property
-    def complete(self) -> bool:
-        return not self.skip and not len(self.expected)
-
-    def after(self, records: RecordArray) -> _Reading | None:
-        """Give what is left when these have come, or None where they are others."""
-        skipped = min(self.skip, len(records))
-        count = min(len(records) - skipped, len(self.expected))
-        if records[skipped : skipped + count].tobytes() != self.expected[:count].tobytes():
+    def after(self, records: RecordArray, place: int = 0) -> _Reading | None:
+        """Give what is left when these have come, from a place in them on, or None where they are others."""
+        begin = min(place + self.skip, len(records))
+        both = min(len(records) - begin, len(self.expected))
+        differing = np.flatnonzero(_raw(records[begin : begin + both]) != _raw(self.expected[:both]))
+        same = int(differing[0]) if len(differing) else both
+        left, old = self.expected[same:], _times(self.expected) < np.uint64(self.start)
+        older = self.older or bool(old[:same].any())
+        if same == both:
+            return self._replace(expected=left, skip=place + self.skip - begin, older=older, used=begin + same)
+        if older or not old[same] or _times(records[begin + same :][:1])[0] < np.uint64(self.start):
             return None
-        return _Reading(self.skip - skipped, self.expected[count:], skipped + count)
+        return self._replace(expected=left[~old[same:]], skip=0, older=True).after(records, begin + same)
+
+
+def _raw(records: RecordArray) -> npt.NDArray[np.void]:
+    return np.ascontiguousarray(records).view(_RAW)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mbo.live.clock import FOREVER
 from mbo.live.messages import END_OF_REPLAY, ErrorCode, SystemCode, Writer
 from mbo.live.source import Source
 from mbo.records import MBO_DTYPE, Flag, RecordArray
@@ -49,6 +50,10 @@ class Wanted:
 
     def __bool__(self) -> bool:
         return self.everything or bool(self.ids)
+
+    def has(self, instrument_id: int) -> bool:
+        """Say whether an instrument is one of these."""
+        return self.everything or instrument_id in self.ids
 
     def of(self, records: RecordArray) -> RecordArray:
         """Keep the records of these instruments."""
@@ -143,11 +148,12 @@ class Session:
         self._skips = skips
         self._entrances: deque[Entrance] = deque()
         self._outbox: deque[bytes] = deque()
+        self._restoring = b""  # behind those
         self._pending: memoryview | None = None
         self._zstd = compressor() if compressed else None
         self._mid_event = False
         now = time.monotonic_ns()
-        self._sent_at = self._warned_at = now
+        self._sent_at, self._warned_at = now, now - _WARN_EVERY_S * NS_PER_S
         self._farewell: bytes | None = None
         self._ended = False
 
@@ -170,12 +176,17 @@ class Session:
         self._entrances.clear()
         self.cursor = number
         self._mid_event = False
-        self._outbox.append(first)
+        self._restoring = first  # in the place of what an earlier jump still owes
 
     def end(self, farewell: bytes = b"") -> None:
         """Finish the event that is being sent, say this, and end."""
         if self._farewell is None:
             self._farewell = farewell
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has something to say that the client has not taken yet."""
+        return bool(self._outbox or self._restoring)
 
     @property
     def everything_wanted(self) -> Wanted:
@@ -187,8 +198,8 @@ class Session:
 
     # ------------------------------------------------------------ the writer's turn
 
-    def step(self, blocks: Blocks, head: int, now: int) -> Step:
-        """Send what is due (records before number `head`) and can be sent without waiting."""
+    def step(self, blocks: Blocks, head: int, now: int, *, paced: bool = True) -> Step:
+        """Send what is due (records before number `head`) and can be sent without waiting; unpaced, nobody can be too slow."""
         budget = _BUDGET
         while budget > 0:
             if self._pending is None:
@@ -199,7 +210,7 @@ class Session:
             try:
                 sent = self.sock.send(self._pending)
             except BlockingIOError:
-                return self._blocked(head, now)
+                return self._blocked(head if paced else self.cursor, now)
             except OSError:
                 return Step.GONE
             budget -= sent
@@ -223,6 +234,9 @@ class Session:
     def _message(self, now: int) -> memoryview | None:
         if self._outbox:
             return memoryview(self._outbox.popleft())
+        if self._restoring:
+            data, self._restoring = memoryview(self._restoring), b""
+            return data
         if now - self._sent_at >= self._heartbeat_ns:
             return memoryview(self.messages.system("Heartbeat", SystemCode.HEARTBEAT, time.time_ns()))
         return None
@@ -232,10 +246,10 @@ class Session:
         return not (self.held or self._ended or (self._farewell is not None and not self._mid_event))
 
     def _block(self, blocks: Blocks, head: int) -> memoryview | None:
+        if self._farewell is not None:  # the event is finished, due or not, however much more there is
+            head = self.cursor + 1 if self._source.end is None else min(self.cursor + 1, self._source.end)
         limit = min(head, self._entrances[0].number) if self._entrances else head
-        if self._farewell is not None:  # the event is finished, however much more there is
-            limit = min(limit, self.cursor + 1)
-        if self.cursor >= limit:
+        if self.cursor >= limit or (limit >= FOREVER and not self.wanted):
             return None
         data, count = memoryview(b""), 0
         if self.wanted:
@@ -254,7 +268,7 @@ class Session:
         if self._ended or self.held:
             return None
         if self._farewell is not None:
-            self._ended = not self._mid_event
+            self._ended = not self._mid_event or self.cursor == self._source.end
             return memoryview(self._farewell) if self._ended else None
         if self._source.end is not None and self.cursor >= self._source.end and not self._entrances:
             self._ended = True

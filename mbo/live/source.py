@@ -7,6 +7,7 @@ no memory and slows nobody.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -50,6 +51,7 @@ class Source:
             raise RequestError(f"there are no MBO records in {', '.join(str(file.path) for file in day.files)}")
         self.shift = _shift(self.records) if loop else Shift()
         self._latest: dict[TimeField, list[int]] = {"ts_recv": [], "ts_event": []}
+        self._looking = threading.Lock()  # several threads ask for times
 
     @property
     def end(self) -> int | None:
@@ -87,7 +89,7 @@ class Source:
         return number - number % len(self.records) if self.loop else 0
 
     def time_of(self, number: int, clock: TimeField = "ts_recv") -> int:
-        """Give the latest time (ns) of all records up to this number, which has none itself where it is the last but one."""
+        """Give the latest time (ns) of all records of the turn up to this one, itself included; a missing time is none."""
         turn, offset = divmod(number, len(self.records))
         chunk = offset // _CHUNK
         before = self._chunk_latest(clock, chunk - 1) if chunk else 0
@@ -125,12 +127,13 @@ class Source:
     def _chunk_latest(self, clock: TimeField, chunk: int) -> int:
         """Give the latest time of all records up to the end of a chunk, which are looked at when they are first needed."""
         latest = self._latest[clock]
-        while len(latest) <= chunk:
-            begin = len(latest) * _CHUNK
-            times = _known(self.records[clock][begin : begin + _STEP])
-            peaks = np.maximum.reduceat(times, np.arange(0, len(times), _CHUNK)).tolist()
-            for peak in peaks:
-                latest.append(max(peak, latest[-1] if latest else 0))
+        with self._looking:
+            while len(latest) <= chunk:
+                begin = len(latest) * _CHUNK
+                times = _known(self.records[clock][begin : begin + _STEP])
+                peaks = np.maximum.reduceat(times, np.arange(0, len(times), _CHUNK)).tolist()
+                for peak in peaks:
+                    latest.append(max(peak, latest[-1] if latest else 0))
         return latest[chunk]
 
 
@@ -153,9 +156,12 @@ def _laid_out(day: Records, loop: bool) -> RecordArray:
 
 
 def _clears(day: Records) -> RecordArray:
-    """Make a clear for every book of the day, at the time of its first record."""
+    """Make a clear for every book of the day, at the earliest time that there is."""
     first: dict[int, Any] = {}
+    earliest: dict[str, int] = {}
     for batch in day.batches():
+        for clock in ("ts_recv", "ts_event"):  # a missing time is the latest of all
+            earliest[clock] = min(earliest.get(clock, UNDEF_TIMESTAMP), int(batch[clock].min()))
         keys = book_keys(batch)
         for key, index in zip(*np.unique(keys, return_index=True), strict=True):
             first.setdefault(int(key), batch[index])
@@ -163,8 +169,8 @@ def _clears(day: Records) -> RecordArray:
     clears["length"], clears["rtype"] = MBO_DTYPE.itemsize // 4, RTYPE_MBO
     clears["action"], clears["side"], clears["price"] = Action.CLEAR, Side.NONE, UNDEF_PRICE
     clears["order_id"], clears["size"], clears["flags"] = 0, 0, Flag.LAST
-    if len(clears):
-        clears["ts_recv"], clears["ts_event"] = clears["ts_recv"].min(), clears["ts_event"].min()
+    for clock, time_ns in earliest.items():
+        clears[clock] = time_ns
     return clears
 
 

@@ -16,10 +16,10 @@ from mbo.records import MBO_DTYPE, RTYPES, RecordArray, as_records
 if TYPE_CHECKING:
     from databento_dbn import Metadata
 
-BUFFER_BYTES: Final = 1 << 22
+BUFFER_BYTES: Final = 1 << 20  # of the order of a second-level cache: what comes is soon applied
 BATCH: Final = 1 << 14  # records that are handed on at a time: about a millisecond of work
 _BUFFERS: Final = 3  # a batch stays as it is until the third buffer after its own is begun
-_LEAST_ROOM: Final = 1 << 18
+_LEAST_ROOM: Final = 1 << 16
 _MAX_HEADER: Final = 1 << 26
 _PRELUDE: Final = 8
 
@@ -40,7 +40,7 @@ class Stream:
     """One session after its handshake: hand it bytes, it gives what they hold.
 
     `room()` is where the next bytes may be received into, `received(n)` says how many came there. With `compressed` they are handed
-    over by `feed` instead. Memory is that of three buffers of 4 MB, however long the stream.
+    over by `feed` instead. Memory is that of three buffers of 1 MB, however long the stream.
     """
 
     def __init__(self, *, compressed: bool = False) -> None:
@@ -50,7 +50,9 @@ class Stream:
         self.buffer = 0
         self._buffers = [np.empty(BUFFER_BYTES, np.uint8) for _ in range(_BUFFERS)]
         self._begin = self._end = 0
+        self._handed_on = False  # whether batches lie in the present buffer
         self._stride = MBO_DTYPE.itemsize
+        self._version = 0
         self._decompress: Any = None
         if compressed:
             import zstandard
@@ -68,11 +70,11 @@ class Stream:
         return memoryview(self._data)[self._end :]  # type: ignore[arg-type]
 
     def _turn_over(self) -> None:
-        """Begin the next buffer, with what is left of an unfinished record."""
+        """Begin the next buffer, or this one again if no batch lies in it, with what is left of an unfinished record."""
         rest = self._data[self._begin : self._end]
         if len(rest) > BUFFER_BYTES // 2:
             raise ProtocolError("the gateway's header is too long")
-        self.buffer += 1
+        rest, self.buffer, self._handed_on = rest.copy(), self.buffer + self._handed_on, False
         self._data[: len(rest)] = rest
         self._begin, self._end = 0, len(rest)
 
@@ -117,6 +119,7 @@ class Stream:
             run = min(leading_mbo(data[: BATCH * self._stride], self._stride), BATCH)
             if run:
                 self._begin += run * self._stride
+                self._handed_on = True
                 yield self._arrival(data[: run * self._stride].reshape(run, self._stride))
                 continue
             length = self._length(data)
@@ -140,6 +143,7 @@ class Stream:
         if len(data) < length:
             return False
         self.metadata = _decoded(data[:length].tobytes())
+        self._version = int(prelude[3])  # the library decodes an old header as if it were a new one
         self._begin += length
         self._stride += 8 * bool(self.metadata.ts_out)
         return True
@@ -162,7 +166,7 @@ class Stream:
 
     def _message(self, record: Bytes) -> Message | None:
         assert self.metadata is not None
-        message = read_control(record.tobytes(), self.metadata.version, bool(self.metadata.ts_out))
+        message = read_control(record.tobytes(), self._version, bool(self.metadata.ts_out))
         if message is None:
             name = RTYPES[int(record[1])]
             self.others[name] = self.others.get(name, 0) + 1
