@@ -11,6 +11,7 @@ import selectors
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -175,10 +176,9 @@ def _crowd(path: Path, rate: int, clients: int) -> Row:
 
 def _official(path: Path) -> Iterator[Row]:
     """Time the official client, which builds no book, and ours on the same stream."""
-    if find_spec("databento") is None:
+    if find_spec("databento") is None:  # it comes with the extra `dev` only
         return
-    import databento
-
+    databento = import_module("databento")
     write_session(path, OFFICIAL, seed=1)
     theirs, ours = [], []
     for _ in range(RUNS + 1):

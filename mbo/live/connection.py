@@ -179,13 +179,8 @@ class Connection:
         found = [self._replay.desk.find(one) for one in subscriptions]
         places = [None if one.start is None else self._replay.source.place_of(one.start) for one in subscriptions]
         now = time.monotonic_ns()
-        replayed = [place for place in places if place is not None]
-        if (
-            replayed and min(replayed) != self._replay.source.end
-        ):  # a start behind the end would be the end for everybody
-            clock.start(now, min(replayed))
-        else:
-            clock.start(now)
+        end = self._replay.source.end  # a start behind it would be the end for everybody
+        clock.start(now, min((place for place in places if place is not None and place != end), default=None))
         join = clock.join(now)
         session.say(self._metadata(min((one.start for one in subscriptions if one.start), default=time.time_ns())))
         entrances, restored = [Entrance(join, Wanted())], Wanted()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -35,7 +35,7 @@ def everything(source: Source, count: int | None = None) -> RecordArray:
 
 
 def known(times: np.ndarray) -> list[int]:
-    return [0 if time == UNDEF_TIMESTAMP else time for time in times.tolist()]
+    return [0 if one == UNDEF_TIMESTAMP else one for one in times.tolist()]
 
 
 @pytest.fixture
@@ -246,23 +246,23 @@ def test_start_zero_is_the_beginning(tmp_path):
     assert [source.place_of(start) for start in (0, 1, NOON + 5, NOON + 6, NOON + 9, NOON + 10)] == [0, 0, 0, 2, 2, 3]
 
 
-def test_several_threads_ask_for_times(tmp_path, small_chunks):
-    times = np.sort(np.random.default_rng(1).integers(0, 10**6, 4_000)).tolist()
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for _ in range(3):
-            source, barrier, found = timed(tmp_path, times), threading.Barrier(4), []
+def test_several_threads_ask_for_times(tmp_path, small_chunks, monkeypatch):
+    times, known_times, found = list(range(0, 1_200, 3)), module._known, []
 
-            def ask(source=source, barrier=barrier, found=found):
-                barrier.wait(10)
-                found.append([source.time_of(k) for k in range(0, 4_000, 331)] + [source.first_reaching(times[-1])])
+    def slowly(values):
+        time.sleep(0.0005)  # now others have their turn
+        return known_times(values)
 
-            threads = [threading.Thread(target=ask) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(20)
-            assert found == [[*times[::331], times.index(times[-1])]] * 4
-    finally:
-        sys.setswitchinterval(interval)
+    source, barrier = timed(tmp_path, times), threading.Barrier(4)
+    monkeypatch.setattr(module, "_known", slowly)
+
+    def ask():
+        barrier.wait(10)
+        found.append([source.first_reaching(times[-1]), *(source.time_of(k) for k in range(0, 400, 33))])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [[399, *times[::33]]] * 4
