@@ -58,3 +58,30 @@ def test_every_row_of_mbp_is_measured(small):
     assert [row.name for row in rows] == ["with MBP-10 records", "with MBP-1 records", "MBO records to Arrow MBP-10"]
     assert all(min(row.values) > 0 for row in rows)
     assert rows[2].messages > 5_000
+
+
+def test_every_row_of_live_is_measured(monkeypatch):
+    from mbo import bench_live
+
+    small = {"TURN": 20_000, "SECONDS": 1, "RUNS": 1, "OFFICIAL": 5_000, "PACED": ((20_000, 1), (5_000, 3))}
+    for name, value in small.items():
+        monkeypatch.setattr(bench_live, name, value)
+    rows = list(bench_live.live())
+    assert [row.messages for row in rows] == [20_000, 20_000, 15_000, 5_000, 5_000]
+    assert all(min(row.values) > 0 for row in rows)
+    assert "p50" in rows[1].detail
+    assert set(rows[-1].ratios) == {"databento.Live"}
+
+
+def test_a_lost_record_stops_the_bench_of_live(monkeypatch):
+    from mbo import bench_live
+    from mbo.errors import LostError
+    from mbo.live.process import GatewayProcess
+
+    monkeypatch.setattr(bench_live, "TURN", 5_000)
+    monkeypatch.setattr(bench_live, "RUNS", 0)
+    monkeypatch.setattr(bench_live, "PACED", ((5_000, 1),))
+    monkeypatch.setattr(bench_live, "SECONDS", 1)
+    monkeypatch.setattr(GatewayProcess, "sent", property(lambda self: self.records + 1))
+    with pytest.raises(LostError, match="5,001 records were sent"):
+        list(bench_live._rows())
