@@ -208,12 +208,12 @@ class Connection:
     def _answer(self, session: Session, one: Subscription, found: Found) -> None:
         """Acknowledge a subscription, say which of its symbols there are none of, and what the others stand for."""
         now = time.time_ns()
-        if one.is_last:
-            text = f"Subscription request {one.id} for {one.schema} data succeeded"
-            session.say(self._messages.system(text, SystemCode.SUBSCRIPTION_ACK, now))
         for symbol in found.unknown:
             text = f"No instrument found for {one.stype_in} symbol {symbol}"
             session.say(self._messages.error(text, ErrorCode.SYMBOL_RESOLUTION_FAILED, now))
+        if one.is_last:
+            text = f"Subscription request {one.id} for {one.schema} data succeeded"
+            session.say(self._messages.system(text, SystemCode.SUBSCRIPTION_ACK, now))
         session.say(found.mappings(self._messages, one.stype_in, now))
 
     # ------------------------------------------------------------ later

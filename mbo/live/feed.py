@@ -137,6 +137,7 @@ class Feed:
         self._gap_count = 0
         self._unknown: list[str] = []
         self._pace: tuple[int, float] | None = None
+        self._between = True  # two events
         self._heard = 0.0
         self._requests: deque[tuple[Callable[[Books], Any], Future[Any]]] = deque()
         self._wake_out, self._wake_in = socket.socketpair()
@@ -293,7 +294,9 @@ class Feed:
                 return
             except _ReseedError:
                 self._reseed = True
-            except (LostError, ProtocolError, OSError) as error:
+            except (LostError, ProtocolError, RefusedError, OSError) as error:
+                if isinstance(error, RefusedError) and error.code is not None:
+                    raise  # said of a session that was let in: it will be said again
                 lost = error if isinstance(error, MboError) else LostError(f"{self._name}: {_words(error)}")
                 if self._ended or self._closing.is_set():
                     return
@@ -330,7 +333,7 @@ class Feed:
             for item in link.subscribe(self._handshake(), self._resubscription(), self._breathe):
                 self._take(item)
             while not self._closing.is_set():
-                if self._requests:
+                if self._requests and self._between:
                     self._answer()
                 items, idle = link.receive(), True
                 if items is None:
@@ -338,16 +341,16 @@ class Feed:
                         return
                     raise LostError(f"the gateway closed the connection{link.torn}")
                 for item in items:
-                    if isinstance(item, Arrival):  # whatever is wrong behind it, we were let in
+                    if not isinstance(item, ErrorMessage):  # whatever is wrong behind it, we were let in
                         self._welcome()
                     self._take(item)
                     idle = False
                 if not idle:
                     self._heard = time.monotonic()
-                if link.stream.metadata is not None:
-                    self._welcome()
-                if idle and link.wait(self._wake_out, _LOOK_S):
-                    self._wake_out.recv(4096)
+                if idle:
+                    self._answer()  # inside an event too, if no more of it comes
+                    if link.wait(self._wake_out, _LOOK_S):
+                        self._wake_out.recv(4096)
 
     def _resubscription(self) -> Subscription:
         """Ask for what was asked for at first, from where the stream was lost."""
@@ -444,6 +447,7 @@ class Feed:
             wall = max(0, time.time_ns())  # a clock that was never set may stand before 1970
             self.latency.note(wall, arrival.ts_out)
         self._applied += len(records)
+        self._between = bool(records["flags"][-1] & int(Flag.LAST))
         if self._seeding:
             arrival = self._seed(arrival)
         if len(arrival.records):

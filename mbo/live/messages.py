@@ -176,7 +176,8 @@ def read_control(
         text = _words(one, "msg")
         return SystemMessage(text, _told(text) if version == 1 else _code(SystemCode, one), ts_event)
     is_last = version == 1 or bool(one["is_last"][0])
-    return ErrorMessage(_words(one, "err"), _code(ErrorCode, one), ts_event, is_last)
+    text = _words(one, "err")
+    return ErrorMessage(text, _meant(text) if version == 1 else _code(ErrorCode, one), ts_event, is_last)
 
 
 def _check_version(version: int) -> None:
@@ -222,3 +223,10 @@ def _told(text: str) -> SystemCode:
     if text.startswith("End of interval for "):
         return SystemCode.END_OF_INTERVAL
     return SystemCode.UNSET
+
+
+def _meant(text: str) -> ErrorCode:
+    """Tell version 1's errors that are no reason to end by the words that a gateway of ours has for them."""
+    if text.startswith("No instrument found for "):
+        return ErrorCode.SYMBOL_RESOLUTION_FAILED
+    return ErrorCode.SKIPPED_RECORDS_AFTER_SLOW_READING if " records were skipped" in text else ErrorCode.UNSET

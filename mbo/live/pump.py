@@ -24,6 +24,7 @@ log: Final = logging.getLogger("mbo.gateway")
 
 _TICK_NS: Final = 100_000  # records that are due within it leave together
 _LONGEST_NS: Final = 50_000_000
+_POLL_NS: Final = 1_000_000  # what `poll` counts in: a shorter wait is slept
 _RETRY_NS: Final = 1_000_000  # before a client that took nothing is tried again
 _RESET: Final = struct.pack("ii", 1, 0)  # close without a word: what is on its way is thrown away
 
@@ -164,13 +165,16 @@ class Pump:
         if self._clock.paced:
             wait = min(max(self._clock.due(head) - now, _TICK_NS, spent), _RETRY_NS if blocked else _LONGEST_NS)
             blocked = []
-        try:
-            woken, _, _ = select.select(self._wakers[:1], blocked, [], wait / NS_PER_S)
-        except (OSError, ValueError):  # a socket was closed meanwhile
+        if wait < _POLL_NS:
+            time.sleep(wait / NS_PER_S)
             return
-        if woken:
-            with contextlib.suppress(BlockingIOError):
-                self._wakers[0].recv(4096)
+        waiting = select.poll()
+        waiting.register(self._wakers[0], select.POLLIN)
+        for one in blocked:
+            waiting.register(one, select.POLLOUT)
+        waiting.poll(wait / _POLL_NS)
+        with contextlib.suppress(BlockingIOError):
+            self._wakers[0].recv(4096)
 
     def _lose(self, session: Session, *, reset: bool = False) -> None:
         _, over = self._sessions.pop(session.number, (None, None))

@@ -15,6 +15,7 @@ import mbo
 from mbo.book import Books
 from mbo.live.feed import Feed
 from mbo.live.gateway import Gateway
+from mbo.live.messages import session_metadata
 from mbo.records import MBO_DTYPE, RecordArray
 from tests.builders import metadata
 from tests.resilience.proxy import Fault, Proxy
@@ -22,6 +23,8 @@ from tests.resilience.proxy import Fault, Proxy
 LIMIT_S = 30.0
 """No wait of a test is longer."""
 RECORD = MBO_DTYPE.itemsize
+HEADER, ACK, MAPPING = len(session_metadata("GLBX.MDP3", 1, ts_out=False)), 320, 176
+"""What a session begins with: these, in this order, the last one for every instrument; bytes."""
 Digests = dict[tuple[int, int], str]
 
 

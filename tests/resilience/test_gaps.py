@@ -19,10 +19,20 @@ from mbo.live.gateway import Gateway
 from mbo.live.messages import END_OF_REPLAY, ErrorCode, SystemCode
 from mbo.records import RecordArray
 from mbo.simulator import Feature, simulate
-from tests.resilience.harness import LIMIT_S, RECORD, digests, disturbed, rebuilt, until, write_file
+from tests.resilience.harness import (
+    ACK,
+    HEADER,
+    LIMIT_S,
+    MAPPING,
+    RECORD,
+    digests,
+    disturbed,
+    rebuilt,
+    until,
+    write_file,
+)
 from tests.resilience.proxy import Fault
 from tests.resilience.scripted import WRITE, Peer, Scripted
-from tests.resilience.test_torn import ACK, HEADER, MAPPING
 
 pytestmark = pytest.mark.resilience
 

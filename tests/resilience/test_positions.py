@@ -16,9 +16,19 @@ from mbo.simulator import simulate
 from mbo.units import NS_PER_S, UNDEF_TIMESTAMP
 from tests.book.tapes import LAST, TICK, record
 from tests.builders import NOON
-from tests.resilience.harness import LIMIT_S, RECORD, digests, disturbed, rebuilt, until, write_file
+from tests.resilience.harness import (
+    ACK,
+    HEADER,
+    LIMIT_S,
+    MAPPING,
+    RECORD,
+    digests,
+    disturbed,
+    rebuilt,
+    until,
+    write_file,
+)
 from tests.resilience.proxy import Fault, Proxy
-from tests.resilience.test_torn import ACK, HEADER, MAPPING
 
 pytestmark = pytest.mark.resilience
 

@@ -9,18 +9,12 @@ import numpy as np
 import pytest
 
 from mbo.errors import LostError
-from mbo.live.messages import session_metadata
 from mbo.records import Flag, RecordArray
 from mbo.simulator import Feature, simulate
-from tests.resilience.harness import RECORD, disturbed, write_file
+from tests.resilience.harness import ACK, HEADER, MAPPING, RECORD, disturbed, write_file
 from tests.resilience.proxy import Fault
 
 pytestmark = pytest.mark.resilience
-
-HEADER = len(session_metadata("GLBX.MDP3", 1, ts_out=False))
-ACK, MAPPING = 320, 176
-FIRST = HEADER + ACK + MAPPING * 2 + 320
-"""A place behind all that comes before the first record: two instruments, and the end of the replay up to the present."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +27,7 @@ def path(tape: RecordArray, tmp_path: Path) -> Path:
     return write_file(tmp_path / "tape.dbn", tape)
 
 
-def begin_of_records(compression: str = "none") -> int:
+def begin_of_records() -> int:
     return HEADER + ACK + 2 * MAPPING
 
 
