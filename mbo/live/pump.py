@@ -24,6 +24,7 @@ log: Final = logging.getLogger("mbo.gateway")
 
 _TICK_NS: Final = 100_000  # records that are due within it leave together
 _LONGEST_NS: Final = 50_000_000
+_LATE_NS: Final = 60_000  # by which the system wakes a sleeper too late, as Linux does by default
 _POLL_NS: Final = 1_000_000  # what `poll` counts in: a shorter wait is slept
 _RETRY_NS: Final = 1_000_000  # before a client that took nothing is tried again
 _RESET: Final = struct.pack("ii", 1, 0)  # close without a word: what is on its way is thrown away
@@ -166,7 +167,7 @@ class Pump:
             wait = min(max(self._clock.due(head) - now, _TICK_NS, spent), _RETRY_NS if blocked else _LONGEST_NS)
             blocked = []
         if wait < _POLL_NS:
-            time.sleep(wait / NS_PER_S)
+            time.sleep(max(0, wait - _LATE_NS) / NS_PER_S)
             return
         waiting = select.poll()
         waiting.register(self._wakers[0], select.POLLIN)

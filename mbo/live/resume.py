@@ -24,6 +24,7 @@ _BACK: Final = 1000  # records that are asked for again, and
 _BACK_NS: Final = NS_PER_S  # at most so long before the latest: clocks of different channels are not quite in order
 _MOST_KEPT: Final = 2 * BUFFER_BYTES // MBO_DTYPE.itemsize  # records, of all connections that are over
 _MOST_READINGS: Final = 64
+_AT_A_TIME: Final = 4  # batches that are forgotten when one is added
 _RAW: Final = np.dtype(("V", MBO_DTYPE.itemsize))
 
 
@@ -47,8 +48,11 @@ class History:
 
     def add(self, arrival: Arrival) -> None:
         """Note records that were applied."""
-        while self._kept and self._kept[0][1] < arrival.buffer - 1:
+        # Those of the last buffer but one may still be read, but not those before; so the work is spread over many calls.
+        due = _AT_A_TIME
+        while self._kept and (self._kept[0][1] < arrival.buffer - 2 or (due and self._kept[0][1] < arrival.buffer - 1)):
             self._forget()
+            due = max(0, due - 1)
         if not self.count and len(arrival.records):
             self.first = int(_times(arrival.records[:1])[0])
         self._kept.append((arrival.records, arrival.buffer))
