@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mbo.records import MBO_DTYPE, Action, Flag, Side
     from mbo.replay import Records, read_dbn
     from mbo.simulator import simulate
+    from mbo.store import Store
 
 # Everything is imported on first use: numba alone takes longer than `import mbo` may.
 _HOME: Final = {
@@ -41,6 +42,7 @@ _HOME: Final = {
     "ReferenceBook": "mbo.book",
     "RequestError": "mbo.errors",
     "Side": "mbo.records",
+    "Store": "mbo.store",
     "compare": "mbo.comparison",
     "connect": "mbo.live",
     "read_dbn": "mbo.replay",
@@ -50,7 +52,7 @@ _HOME: Final = {
 
 __all__ = [
     "MBO_DTYPE", "SIMULATED", "Action", "Book", "Books", "DataError", "Flag", "InternalError", "MboError", "Records",
-    "ReferenceBook", "RequestError", "Side", "__version__", "compare", "connect", "read_dbn", "serve_gateway", "simulate",
+    "ReferenceBook", "RequestError", "Side", "Store", "__version__", "compare", "connect", "read_dbn", "serve_gateway", "simulate",
 ]  # fmt: skip
 
 

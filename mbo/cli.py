@@ -252,6 +252,55 @@ def live(
         print(f"{json_path}: {len(documents)} books")
 
 
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="chdb:///dir (in your data directory unless given) or http(s)://user@host:8123/mbo?layout=single.",
+    ),
+]
+
+
+@app.command(epilog="Example: mbo ingest day.dbn.zst --store chdb:///data/mbo")
+def ingest(
+    files: Files,
+    store: StoreUrl = None,
+    overlap: Annotated[
+        str, typer.Option(help="Where a stored file has these messages already: error, replace or allow.")
+    ] = "error",
+    fsync: Annotated[bool, typer.Option("--fsync", help="Have every insert reach the disk before it counts.")] = False,
+) -> None:
+    """Store files in ClickHouse: messages, MBP-10 and books; again does nothing, and what was cut short goes on."""
+    paths = [file.path for file in mbo.read_dbn(files).files]
+    with mbo.Store(store) as opened:
+        report = opened.ingest(paths, overlap=overlap, durability="fsync" if fsync else None)  # type: ignore[arg-type]
+        for file in report.files:
+            print(repr(file)[1:-1])
+        print(f"in {opened.url}")
+
+
+@app.command(
+    epilog="Example: mbo query 'SELECT action, count() FROM mbo.messages GROUP BY action' --out counts.parquet"
+)
+def query(
+    sql: Annotated[
+        str, typer.Argument(help="What to ask; the tables are mbo.messages, mbo.mbp10, mbo.files and more.")
+    ],
+    store: StoreUrl = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .parquet, .arrow or .csv.")] = None,
+) -> None:
+    """Ask a store in SQL."""
+    from mbo.tables import text_of, write_table
+
+    with mbo.Store(store) as opened:
+        table = opened.query(sql)
+    if out is None:
+        print(text_of(table))
+        return
+    write_table(table, out)
+    print(f"{out}: {table.num_rows:,} rows")
+
+
 @app.command(epilog="Example: mbo simulate --out day.dbn.zst --messages 1000000 --seed 7 --truth day.mbp-10.dbn.zst")
 def simulate(
     out: Annotated[Path, typer.Option(help="File to write: .dbn or .dbn.zst.")],

@@ -26,7 +26,7 @@ FLOW = [
     {"mbp"},
     {"replay", "simulator"},
     {"live", "store"},
-    {"loading"},
+    {"loading", "tables"},
     {"text"},
     {"formats"},
     {"comparison", "run"},
@@ -88,7 +88,7 @@ def test_the_command_line_uses_nothing_private():
 
 def test_the_public_names_are_these():
     expected = """
-        MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side
+        MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side Store
         __version__ compare connect read_dbn serve_gateway simulate
     """
     assert mbo.__all__ == expected.split()

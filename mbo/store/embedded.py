@@ -1,0 +1,182 @@
+"""ClickHouse inside this process (chDB), on a directory of its own.
+
+chDB gives a directory to one process and a process one directory; it runs statements without the GIL, side by side where they come
+over different connections. So every thread has its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import fcntl
+import os
+import re
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mbo.errors import RequestError
+from mbo.store.backend import INSERT_SETTINGS, STATEMENT_LIMIT_S, Parameter
+from mbo.store.schema import Layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CLOSE_LIMIT_S: Final = 30.0
+_ESCAPED: Final = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\b": "\\b", "\f": "\\f"}
+_NO_ROOM: Final = ("No space left on device", "NOT_ENOUGH_SPACE", "File too large", "Disk quota exceeded")
+
+
+class Embedded:
+    """The database in a directory, which is made where it does not exist.
+
+    `RequestError` where another process has it, or this process another one; `OSError` where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.layout = Layout()
+        self.path = path
+        self._pid = os.getpid()
+        self._own = threading.local()
+        self._open: list[tuple[Any, threading.Lock]] = []
+        self._opening = threading.Lock()
+        self._closed = False
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "a store needs a directory that can be written", str(path))
+        refuse_if_taken(path)
+        self._connection()
+        atexit.register(self.close)  # chDB may crash a process that ends while a statement runs
+
+    def command(self, sql: str, **params: Parameter) -> None:
+        """Run a statement that gives nothing back."""
+        self._query(sql, "Null", params)
+
+    def arrow(self, sql: str, **params: Parameter) -> pa.Table:
+        """Run a query."""
+        return self._query(sql, "arrowtable", params)
+
+    def insert(self, table: str, rows: pa.Table | pa.RecordBatch, token: str) -> None:
+        """Insert rows as one block, straight from Arrow's memory."""
+        settings = ", ".join(f"{name} = {value}" for name, value in INSERT_SETTINGS.items())
+        columns = ", ".join(rows.schema.names)
+        mbo_rows = rows  # chDB finds what Python(...) names among the caller's variables
+        connection, lock = self._connection()
+        sql = (
+            f"INSERT INTO mbo.{table} ({columns}) SETTINGS {settings}, insert_deduplication_token = {{token:String}} "  # noqa: S608
+            f"SELECT {columns} FROM Python(mbo_rows)"
+        )
+        with lock:
+            try:
+                connection.query(sql, "Null", params={"token": encoded(token)})
+            except RuntimeError as error:
+                raise failure(error) from None
+        del mbo_rows
+
+    def close(self) -> None:
+        """Let go of the directory, when the statements that run are done."""
+        atexit.unregister(self.close)
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        for connection, lock in self._open:
+            if lock.acquire(timeout=_CLOSE_LIMIT_S):
+                connection.close()
+
+    def _query(self, sql: str, output: str, params: dict[str, Parameter]) -> Any:
+        connection, lock = self._connection()
+        bound = {name: encoded(value) for name, value in params.items()}
+        with lock:
+            try:
+                return connection.query(sql, output, params=bound)
+            except RuntimeError as error:
+                raise failure(error) from None
+
+    def _connection(self) -> tuple[Any, threading.Lock]:
+        """Give this thread's connection."""
+        if self._closed:
+            raise RequestError("this store is closed")
+        if os.getpid() != self._pid:
+            raise RequestError(
+                "this process was forked off one that has the store open, where chDB hangs: spawn it instead"
+            )
+        mine: tuple[Any, threading.Lock] | None = getattr(self._own, "connection", None)
+        if mine is None:
+            from chdb.state.sqlitelike import connect
+
+            with self._opening:
+                try:
+                    connection = connect(str(self.path))
+                    connection.query(f"SET max_execution_time = {STATEMENT_LIMIT_S}", "Null")
+                except RuntimeError as error:
+                    raise self._not_opened(error) from None
+                mine = self._own.connection = (connection, threading.Lock())
+                self._open.append(mine)
+        return mine
+
+    def _not_opened(self, error: RuntimeError) -> Exception:
+        other = re.search(r"already initialized with path '(.*?)', cannot", str(error))
+        if other:
+            return RequestError(
+                f"this process has the store at {other[1]} open: an embedded store is one to a process, close it first"
+            )
+        with suppress(BlockingIOError):
+            refuse_if_taken(self.path)
+        return failure(error)
+
+    def __repr__(self) -> str:
+        return f"<Embedded {self.path}>"
+
+
+def refuse_if_taken(path: Path) -> None:
+    """Raise `RequestError` that says which process has the directory, where one has; chDB itself would not say, and print."""
+    status = path / "status"
+    try:
+        file = os.open(status, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found = re.search(rb"PID: (\d+)", os.read(file, 1024))
+        holder = int(found[1]) if found else 0
+        if holder == os.getpid():
+            return  # this process itself: chDB hands out as many connections as one wants
+        who = f"by process {holder}{_command_of(holder)}" if holder else "by another process"
+        raise RequestError(
+            f"the store at {path} is in use {who}: an embedded store belongs to one process at a time"
+        ) from None
+    finally:
+        os.close(file)
+
+
+def _command_of(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    name = Path(words[0].decode(errors="replace")).name
+    return f" ({name})" if name else ""
+
+
+def failure(error: Exception) -> Exception:
+    """Say what the engine says in one sentence, as the error that fits."""
+    text = " ".join(str(error).split())
+    if any(mark in text for mark in _NO_ROOM):
+        return OSError(errno.ENOSPC, "no room on the disk for the store")
+    sentence = re.sub(r"^.*?Code: (\d+)\. DB::Exception: ", "", text)[:600]
+    return RequestError(f"ClickHouse refuses: {sentence}")
+
+
+def encoded(value: Parameter) -> str:
+    r"""Write a parameter's value as ClickHouse reads it: text escaped, lists of numbers in brackets.
+
+    >>> encoded("a\tb"), encoded([1, 2])
+    ('a\\tb', '[1,2]')
+    """
+    if isinstance(value, str):
+        return "".join(_ESCAPED.get(one, one) for one in value)
+    if isinstance(value, int):
+        return str(int(value))
+    return "[" + ",".join(str(int(one)) for one in value) + "]"
