@@ -133,6 +133,7 @@ class Feed:
         self._seeding = self._renewing = False
         self._applied = self._dropped = self._connections = self._slow = 0
         self._connected = self._ended = self._reseed = False
+        self._let_in = False  # once: a connection that is lost later is made again
         self._gaps: list[Gap] = []
         self._gap_count = 0
         self._unknown: list[str] = []
@@ -300,7 +301,7 @@ class Feed:
                 lost = error if isinstance(error, MboError) else LostError(f"{self._name}: {_words(error)}")
                 if self._ended or self._closing.is_set():
                     return
-                if not self._ready.done():
+                if not self._let_in:
                     raise lost from None
                 silent = time.monotonic() - self._heard
                 if silent > self._reconnect_s:
@@ -333,6 +334,7 @@ class Feed:
             for item in link.subscribe(self._handshake(), self._resubscription(), self._breathe):
                 self._take(item)
             while not self._closing.is_set():
+                self._let_in |= link.stream.metadata is not None
                 if self._requests and self._between:
                     self._answer()
                 items, idle = link.receive(), True
@@ -370,7 +372,7 @@ class Feed:
     def _welcome(self) -> None:
         if self._connected:
             return
-        self._connected = True
+        self._connected = self._let_in = True
         self._heard = time.monotonic()
         if not self._ready.done():
             self._ready.set_result(None)
