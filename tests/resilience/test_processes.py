@@ -138,7 +138,8 @@ def test_gateway_killed_and_restarted(long_tape, tmp_path, caplog):
         serving(stack, path, port)
         status = feed.wait(LIMIT_S).status
         assert b"".join(holder.parts) == long_tape.tobytes()
-        assert (status.applied, status.gaps, status.connections, status.stale) == (len(long_tape), 0, 2, False)
+        assert (status.applied, status.gaps, status.stale) == (len(long_tape), 0, False)
+        assert status.connections >= 2  # a process that is being killed may still take one, and never answer
         assert digests(feed.books()) == rebuilt(long_tape)
     assert "the connection is lost" in caplog.text
 
@@ -159,7 +160,8 @@ def test_paced_gateway_killed_and_restarted(tape, tmp_path, caplog):
             until(lambda: not feed.stale, "the return")
         status = feed.wait(LIMIT_S).status
         assert b"".join(parts) == tape.tobytes()
-        assert (status.applied, status.gaps, status.connections) == (len(tape), 0, 3)
+        assert (status.applied, status.gaps) == (len(tape), 0)
+        assert status.connections >= 3  # a process that is being killed may still take a connection, and never answer
         assert digests(feed.books()) == rebuilt(tape)
     assert caplog.text.count("connecting again") >= 2
 
