@@ -163,6 +163,9 @@ class Feed:
         self._thread.start()
         try:
             self._ready.result(CONNECT_S + HANDSHAKE_S + 5)
+        except TimeoutError:
+            self.close()
+            raise LostError(f"{self._name} took us in and said nothing more") from None
         except BaseException:
             self.close()
             raise

@@ -48,7 +48,7 @@ class History:
 
     def add(self, arrival: Arrival) -> None:
         """Note records that were applied."""
-        # Those of the last buffer but one may still be read, but not those before; so the work is spread over many calls.
+        # What lies three buffers back is there until the next one begins; so the work can be spread over many calls before.
         due = _AT_A_TIME
         while self._kept and (self._kept[0][1] < arrival.buffer - 2 or (due and self._kept[0][1] < arrival.buffer - 1)):
             self._forget()

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES: Final = 1 << 20  # of the order of a second-level cache: what comes is soon applied
 BATCH: Final = 1 << 14  # records that are handed on at a time: about a millisecond of work
-_BUFFERS: Final = 3  # a batch stays as it is until the third buffer after its own is begun
+_BUFFERS: Final = 4  # a batch stays as it is until the fourth buffer after its own is begun
 _LEAST_ROOM: Final = 1 << 16
-_MAX_HEADER: Final = 1 << 26
 _PRELUDE: Final = 8
 
 Bytes = npt.NDArray[np.uint8]
@@ -33,14 +32,14 @@ class Arrival(NamedTuple):
     records: RecordArray
     ts_out: npt.NDArray[np.uint64] | None
     buffer: int
-    """Which buffer they lie in, counted on: they are overwritten once this is two less than the current one."""
+    """Which buffer they lie in, counted on: they are overwritten once this is four less than the current one."""
 
 
 class Stream:
     """One session after its handshake: hand it bytes, it gives what they hold.
 
     `room()` is where the next bytes may be received into, `received(n)` says how many came there. With `compressed` they are handed
-    over by `feed` instead. Memory is that of three buffers of 1 MB, however long the stream.
+    over by `feed` instead. Memory is that of four buffers of 1 MB, however long the stream.
     """
 
     def __init__(self, *, compressed: bool = False) -> None:

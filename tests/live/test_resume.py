@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -236,3 +237,25 @@ def test_multiplicity_of_equal_records_is_kept(before, run, after):
             overlap = Overlap(history, point, joined=joined)
             assert taken(overlap, served(full, point.start), [2]).tobytes() == full[cut:].tobytes()
             assert overlap.done
+
+
+def test_small_batches_and_then_large_ones_are_forgotten_while_they_can_be_read(monkeypatch):
+    """Many batches of one buffer cannot all be forgotten during the few of the next; their memory must still be theirs."""
+    from mbo.live import stream as module
+    from mbo.live.messages import session_metadata
+    from mbo.records import MBO_DTYPE
+
+    monkeypatch.setattr(module, "BUFFER_BYTES", 16_384)
+    monkeypatch.setattr(module, "_LEAST_ROOM", 1_024)
+    records = np.zeros(3_000, MBO_DTYPE)
+    records["length"], records["rtype"] = 14, 0xA0
+    records["ts_event"] = np.arange(1, 3_001)
+    stream, history = module.Stream(), History()
+    list(stream.feed(session_metadata("GLBX.MDP3", 0, ts_out=False)))
+    cuts = [*range(0, 600, 1), *range(600, 3_001, 300)]
+    for begin, end in pairwise(cuts):
+        for arrival in stream.feed(records[begin:end].tobytes()):
+            history.add(arrival)
+            first = history.count - len(history.tail(0))
+            assert history.tail(0).tobytes() == records[first : history.count].tobytes()
+            assert history._peak == (first, max(0, first - 1)), "the last of those forgotten is the latest"
