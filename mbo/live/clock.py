@@ -19,8 +19,8 @@ class Clock:
 
     With `rate` record k is due at t0 + k / rate, with `speed` at t0 + (its ts_recv - the first ts_recv) / speed, computed from t0
     each time and so without drift. With neither nothing is due before anything else: every session begins at the first record, or
-    where `seek` has put it, and runs to the end. The clock stands still until `start`. It computes in whole numbers: `due(k)` is the
-    first instant at which `present` is more than k.
+    where `seek` has put it, and runs to the end. The clock stands still until `start`. It computes in whole numbers: `due(k)` is
+    the first instant at which `present` is more than k.
     """
 
     def __init__(
