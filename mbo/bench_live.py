@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import mbo
+from mbo.bench_plain import PlainBook
 from mbo.bench_row import Row
 from mbo.book import Books
 from mbo.book.engine import compile_kernels
@@ -41,7 +42,7 @@ PACED: Final = (  # messages a second for each of so many clients, the fastest f
 )  # fmt: skip
 RUNS: Final = 3
 OFFICIAL: Final = 2_000_000
-ROWS: Final = 3 + len(PACED)
+ROWS: Final = 4 + len(PACED)
 _LEAD_NS: Final = 100_000_000
 _TARGETS: Final = {500_000: "at most 1 (p99.9 5)", 5_000_000: "at most 10"}
 
@@ -175,38 +176,59 @@ def _crowd(path: Path, rate: int, clients: int) -> Row:
 
 
 def _official(path: Path) -> Iterator[Row]:
-    """Time the official client, which builds no book, and ours on the same stream."""
+    """Time the official client on a stream, counting records and keeping a book of them, and ours on the same stream."""
     if find_spec("databento") is None:  # it comes with the extra `dev` only
         return
-    databento = import_module("databento")
     write_session(path, OFFICIAL, seed=1)
-    theirs, ours = [], []
+    expected = _expected(path)
+    counting = Row("databento.Live, counting, no book", OFFICIAL, _theirs(path, None), "M/s")
+    yield counting
+    booked = Row("databento.Live to a plain book", OFFICIAL, _theirs(path, expected), "M/s")
+    yield booked
+    ours = []
     for _ in range(RUNS + 1):
-        counted = 0
-
-        def count(record: object) -> None:
-            nonlocal counted
-            counted += isinstance(record, databento.MBOMsg)
-
-        with GatewayProcess([path]) as gateway:
-            client = databento.Live(key="db-bench", gateway="127.0.0.1", port=int(gateway.url.rsplit(":", 1)[1]))
-            client.subscribe("*", "mbo", symbols="ALL_SYMBOLS")
-            client.add_callback(count)
-            client.start()
-            begun = time.monotonic_ns()
-            gateway.begin(begun)
-            client.block_for_close(60)
-            theirs.append(counted / (time.monotonic_ns() - begun) * 1e3)
-            if counted != gateway.records:
-                raise LostError(f"the official client got {counted:,} of {gateway.records:,} records")
         with GatewayProcess([path]) as gateway, Feed(gateway.url) as feed:
             begun = time.monotonic_ns()
             gateway.begin(begun)
             feed.wait()
             ours.append(feed.status.applied / (time.monotonic_ns() - begun) * 1e3)
-    official = Row("databento.Live, counting, no book", OFFICIAL, theirs[1:], "M/s")
-    yield official
+            _check(gateway, feed.status.applied, feed.ask(lambda books: books), expected, 1)
+    median = sorted(ours[1:])[RUNS // 2]
     yield Row(
-        "the same with books, by ours", OFFICIAL, ours[1:], "M/s", "30 x",
-        {"databento.Live": sorted(ours[1:])[RUNS // 2] / official.median},
+        "the same to our books", OFFICIAL, ours[1:], "M/s", "30 x the client",
+        {"the client with a book": median / booked.median, "counting": median / counting.median},
     )  # fmt: skip
+
+
+def _theirs(path: Path, expected: dict[tuple[int, int], str] | None) -> list[float]:
+    """Time the official client: with `expected`, the digests of all books, it keeps a book, and otherwise counts."""
+    databento = import_module("databento")
+    rates = []
+    for _ in range(RUNS + 1):
+        counted, book = 0, PlainBook()
+
+        def count(record: object) -> None:
+            nonlocal counted
+            counted += isinstance(record, databento.MBOMsg)
+
+        def keep(record: Any) -> None:
+            nonlocal counted
+            if isinstance(record, databento.MBOMsg):
+                counted += 1
+                action, side = ord(record.action.value), ord(record.side.value)
+                book.apply([(action, side, record.order_id, record.price, record.size)])  # noqa: B023
+
+        with GatewayProcess([path]) as gateway:
+            client = databento.Live(key="db-bench", gateway="127.0.0.1", port=int(gateway.url.rsplit(":", 1)[1]))
+            client.subscribe("*", "mbo", symbols="ALL_SYMBOLS")
+            client.add_callback(count if expected is None else keep)
+            client.start()
+            begun = time.monotonic_ns()
+            gateway.begin(begun)
+            client.block_for_close(60)
+            rates.append(counted / (time.monotonic_ns() - begun) * 1e3)
+            if counted != gateway.records:
+                raise LostError(f"the official client got {counted:,} of {gateway.records:,} records")
+            if expected is not None and [book.digest()] != list(expected.values()):
+                raise InternalError("the plain book that the official client fed differs from the file's")
+    return rates[1:]

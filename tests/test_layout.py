@@ -30,7 +30,7 @@ FLOW = [
     {"text"},
     {"formats"},
     {"comparison", "run"},
-    {"bench_row"},
+    {"bench_row", "bench_plain"},
     {"bench_live"},
     {"bench", "doctor"},
     {"cli"},
