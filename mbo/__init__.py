@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mbo.comparison import compare
     from mbo.errors import DataError, InternalError, MboError, RequestError
     from mbo.live import connect, serve_gateway
+    from mbo.recorder import record
     from mbo.records import MBO_DTYPE, Action, Flag, Side
     from mbo.replay import Records, read_dbn
     from mbo.simulator import simulate
@@ -46,13 +47,15 @@ _HOME: Final = {
     "compare": "mbo.comparison",
     "connect": "mbo.live",
     "read_dbn": "mbo.replay",
+    "record": "mbo.recorder",
     "serve_gateway": "mbo.live",
     "simulate": "mbo.simulator",
 }
 
 __all__ = [
     "MBO_DTYPE", "SIMULATED", "Action", "Book", "Books", "DataError", "Flag", "InternalError", "MboError", "Records",
-    "ReferenceBook", "RequestError", "Side", "Store", "__version__", "compare", "connect", "read_dbn", "serve_gateway", "simulate",
+    "ReferenceBook", "RequestError", "Side", "Store", "__version__", "compare", "connect", "read_dbn", "record", "serve_gateway",
+    "simulate",
 ]  # fmt: skip
 
 

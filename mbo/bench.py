@@ -23,6 +23,7 @@ import mbo
 from mbo.bench_live import live
 from mbo.bench_plain import PlainBook
 from mbo.bench_row import Row
+from mbo.bench_store import store
 from mbo.book import Book, Books, ReferenceBook
 from mbo.errors import InternalError
 from mbo.mbp import Mbp
@@ -66,7 +67,7 @@ def mbp() -> list[Row]:
     return [row for _, row in track(done, 3, lambda step: step[0], "bench mbp")]
 
 
-SUITES: Final = {"core": core, "mbp": mbp, "live": live}
+SUITES: Final = {"core": core, "mbp": mbp, "live": live, "store": store}
 
 
 def _small_book() -> list[Row]:

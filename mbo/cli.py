@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,12 +184,17 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
     rate: Annotated[float | None, typer.Option(help="Records a second; else as fast as they are applied.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail at the first record that breaks a rule.")] = False,
+    store: Annotated[
+        str | None, typer.Option(help="URL of the store, such as chdb:///dir; else the folder `store` in OUT.")
+    ] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Store nothing.")] = False,
 ) -> None:
-    """Do the main job: stream the files over TCP, rebuild every book, write the books, their MBP-10 records and a summary."""
+    """Do the main job: stream the files over TCP, rebuild every book; store the messages, write books, MBP-10 and a summary."""
     from mbo.run import run as main_job
 
     day = mbo.read_dbn(files or mbo.SIMULATED)
-    _print_outcome(", ".join(file.path.name for file in day.files), main_job(day, out, rate=rate, strict=strict))
+    outcome = main_job(day, out, rate=rate, strict=strict, store=not no_store if store is None else store)
+    _print_outcome(", ".join(file.path.name for file in day.files), outcome)
 
 
 @app.command(epilog="Examples: mbo gateway day.dbn.zst --speed 10    mbo gateway day.dbn --rate 500000 --loop")
@@ -231,21 +237,37 @@ def live(
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write the final books as JSON: one, or a list of them.")
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Record into chdb:///dir or http(s)://user@host:8123/mbo, and after a crash go on."),
+    ] = None,
+    session: Annotated[str | None, typer.Option(help="The recording's name; else the gateway's and the day's.")] = None,
 ) -> None:
-    """Follow a gateway: a ladder that moves, and the final book."""
+    """Follow a gateway: a ladder that moves, the final book, and a recording if you like."""
     from mbo.live.screen import picture, show
     from mbo.run import write_json
 
     names = [name.strip() for given in symbols or [] for name in given.split(",") if name.strip()]
     begin = 0 if start == "0" else start
     options = {"start": begin, "snapshot": snapshot, "dataset": dataset, "ts_out": True}
-    with mbo.connect(url, names or "ALL_SYMBOLS", **options) as feed:
+    if session is not None and store is None:
+        raise RequestError("--session names a recording: say with --store where it goes")
+    with ExitStack() as stack:
+        recorder = None
+        if store is None:
+            feed = stack.enter_context(mbo.connect(url, names or "ALL_SYMBOLS", **options))
+        else:
+            opened = stack.enter_context(mbo.Store(store))
+            recorder = stack.enter_context(mbo.record(url, opened, names or "ALL_SYMBOLS", session=session, **options))
+            feed = recorder.feed
         try:
-            show(feed, depth=depth, until_end=until_end)
+            show(feed, depth=depth, until_end=until_end, recorder=recorder)
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
         books = feed.books()
-        print(picture(feed, depth))
+        if recorder is not None:
+            recorder.close()
+        print(picture(feed, depth, recorder))
     if json_path is not None:
         documents = [book.document() for book in books.values()]
         write_json(json_path, documents[0] if len(documents) == 1 else documents)
@@ -327,7 +349,7 @@ def simulate(
 
 @app.command(epilog="Examples: mbo bench core    mbo bench live    mbo bench core --json")
 def bench(
-    name: Annotated[str, typer.Argument(help="Which suite: core, mbp or live.")] = "core",
+    name: Annotated[str, typer.Argument(help="Which suite: core, mbp, live or store.")] = "core",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure speed, with ratios against slower books on the same records."""
@@ -433,4 +455,8 @@ def _print_outcome(name: str, outcome: Outcome) -> None:
     print(
         f"\nMBP-10: {records:,} records in {outcome.summary_file.parent / 'SYMBOL.mbp-10'}{{{','.join(MBP_FORMATS)}}}"
     )
+    if outcome.stored is not None:
+        print(
+            f"store: {', '.join(f'{count:,} {table}' for table, count in outcome.stored.rows.items())} in {outcome.store}"
+        )
     print(f"summary: {outcome.summary_file}")

@@ -1,4 +1,4 @@
-"""The main job, end to end: stream the records over TCP, rebuild every book, write what came of it."""
+"""The main job, end to end: stream the records over TCP, rebuild every book, store and write what came of it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from mbo.live.feed import Feed
 from mbo.live.process import GatewayProcess
 from mbo.progress import track
 from mbo.selection import book_keys
+from mbo.store import Store
 from mbo.units import NS_PER_S
 
 if TYPE_CHECKING:
     from mbo.book import Book, Books
     from mbo.live.latency import Latency
     from mbo.replay import Records
+    from mbo.store.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class Outcome:
     summary_file: Path
     mbp_files: Mapping[str, Mapping[Path, int]]
     """By symbol, the files of MBP-10 records, and how many records each has."""
+    stored: Report | None
+    """What the store has of the files; None where none was asked for."""
+    store: str | None
 
 
 MBP_FORMATS: Final = (".dbn.zst", ".json")
@@ -55,16 +60,22 @@ _LEAD_NS: Final = 20_000_000  # before the first record is due, for the gateway 
 _OPEN_BOOKS: Final = 64  # whose files are written in one pass: some systems let a process open no more than 256
 
 
-def run(day: Records, out: str | Path, *, rate: float | None = None, strict: bool = False) -> Outcome:
-    """Stream the files of `day` from a gateway of their own over TCP, rebuild all books, and write what came of it.
+def run(
+    day: Records, out: str | Path, *, rate: float | None = None, strict: bool = False, store: str | bool = True
+) -> Outcome:
+    """Stream the files of `day` from a gateway of their own over TCP, rebuild all books, and store and write what came of it.
 
     `rate` is in records a second; without, they come as fast as they are applied. Every record sent has to arrive and be applied,
-    or else `LostError`. Of each instrument `out/SYMBOL.book.json`, the final book, and its MBP-10 records as
-    `out/SYMBOL.mbp-10.dbn.zst` and `out/SYMBOL.mbp-10.json` (see `mbo.formats`); of all `out/summary.json`. Nothing is written
-    before all of the data has been read without an error; each file is written beside its place and renamed.
+    or else `LostError`. What was streamed is stored in `store`, the URL of one; or in `out/store`, where it takes the place of
+    files that have the same messages (elsewhere that is an error); or nowhere if that is False.
+
+    Of each instrument `out/SYMBOL.book.json`, the final book, and its MBP-10 records as `out/SYMBOL.mbp-10.dbn.zst` and
+    `out/SYMBOL.mbp-10.json` (see `mbo.formats`); of all `out/summary.json`. Nothing is written before all of the data has been
+    read without an error; each file is written beside its place and renamed.
     """
     out = Path(out)
     books, sent, elapsed, latency = _stream(day, rate, strict)
+    url, stored = _store(day, out, store)
     statuses = [book.status for book in books.values()]
     named = _named(books)
     files = {name: write_json(out / f"{name}.book.json", book.document()) for name, book in named.items()}
@@ -79,6 +90,7 @@ def run(day: Records, out: str | Path, *, rate: float | None = None, strict: boo
         "elapsed_s": round(elapsed, 6),
         "messages_per_s": round(messages / elapsed) if elapsed else None,
         "rate": rate,
+        "store": None if stored is None else {"url": url, "rows": stored.rows},
         "latency_ns": {"from": "sending" if rate is None else "due time"} | latency.document(),
         "books": {
             name: _book_summary(book) | {"mbp_10_records": max(mbp_files[name].values())}
@@ -86,7 +98,7 @@ def run(day: Records, out: str | Path, *, rate: float | None = None, strict: boo
         },
     }
     summary_file = write_json(out / "summary.json", summary)
-    return Outcome(books, sent, messages, events, elapsed, rate, latency, files, summary_file, mbp_files)
+    return Outcome(books, sent, messages, events, elapsed, rate, latency, files, summary_file, mbp_files, stored, url)
 
 
 def _stream(day: Records, rate: float | None, strict: bool) -> tuple[Books, int, float, Latency]:
@@ -107,6 +119,15 @@ def _stream(day: Records, rate: float | None, strict: bool) -> tuple[Books, int,
     books = feed.ask(lambda books: books)
     books.symbols = day.symbol_map
     return books, sent, elapsed, feed.latency
+
+
+def _store(day: Records, out: Path, store: str | bool) -> tuple[str | None, Report | None]:
+    if store is False:
+        return None, None
+    own = store is True
+    with Store(f"chdb://{(out / 'store').absolute()}" if own else str(store)) as opened:
+        report = opened.ingest([file.path for file in day.files], overlap="replace" if own else "error")
+        return opened.url, report
 
 
 def _write_mbp(day: Records, named: Mapping[str, Book], out: Path) -> dict[str, dict[Path, int]]:

@@ -130,7 +130,7 @@ def test_book_at_an_instant_is_the_book_of_the_package(good):
 
 
 def test_run_writes_every_book_and_a_summary(good, tmp_path):
-    out = good("run", "--out", tmp_path / "out")
+    out = good("run", "--no-store", "--out", tmp_path / "out")
     manifest = json.loads(mbo.SIMULATED.with_name("simulated.json").read_text())
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     each = [f"SIM{number}.{kind}" for number in (1, 2, 3) for kind in ("book.json", "mbp-10.dbn.zst", "mbp-10.json")]
@@ -157,9 +157,9 @@ def test_run_writes_every_book_and_a_summary(good, tmp_path):
 def test_run_writes_many_books_a_few_at_a_time(good, tmp_path, monkeypatch):
     import mbo.run
 
-    good("run", "--out", tmp_path / "one")
+    good("run", "--no-store", "--out", tmp_path / "one")
     monkeypatch.setattr(mbo.run, "_OPEN_BOOKS", 2)
-    good("run", "--out", tmp_path / "two")
+    good("run", "--no-store", "--out", tmp_path / "two")
     for path in (tmp_path / "one").glob("*.mbp-10*"):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
@@ -204,7 +204,7 @@ def test_compare_says_whether_anything_differs(good, call, tmp_path):
 
 
 def test_compare_takes_the_books_of_two_commands(good, call, tmp_path):
-    good("run", "--out", tmp_path)
+    good("run", "--no-store", "--out", tmp_path)
     good("book", SESSION, "--symbol", "SIM2", "--orders", "--json", tmp_path / "book.json")
     assert "100.00 %" in good("compare", tmp_path / "SIM2.book.json", tmp_path / "book.json")
     code, out, _ = call("compare", tmp_path / "SIM1.book.json", tmp_path / "book.json")
@@ -223,7 +223,7 @@ def test_run_takes_several_files_and_names_results_safely(good, tmp_path):
     other["publisher_id"] = 2
     one = _written(tmp_path / "one.dbn", records, symbol="SIM/1 x")
     two = _written(tmp_path / "two.dbn", other, symbol="SIM/1 x")
-    good("run", one, two, "--out", tmp_path / "out")
+    good("run", one, two, "--no-store", "--out", tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     each = [f"SIM_1_x.{number}.{kind}" for number in (1, 2) for kind in ("book.json", "mbp-10.dbn.zst", "mbp-10.json")]
     assert names == [*each, "summary.json"]
@@ -337,7 +337,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(call, bad, name, command
     results = bad / "results"
     target = {
         "book": ["--json", results / "book.json"],
-        "run": ["--out", results],
+        "run": ["--no-store", "--out", results],
         "convert": ["--schema", "mbp-10", "--out", results / "day.csv"],
     }[command]
     code, out, err = call(command, bad / name, *target)
@@ -375,7 +375,7 @@ def test_a_request_that_fits_nothing_gets_one_sentence(call, arguments, complain
 
 def test_strict_names_the_record(call, tmp_path):
     path = _written(tmp_path / "cut.dbn", mbo.read_dbn(SESSION).select("SIM1").load()[300:3_000])
-    code, out, err = call("run", path, "--strict", "--out", tmp_path / "out")
+    code, out, err = call("run", path, "--strict", "--no-store", "--out", tmp_path / "out")
     assert (code, out) == (1, "")
     assert err.startswith("mbo: record ")
     assert "breaks the rule 'unknown_" in err
@@ -410,7 +410,7 @@ def test_other_requests_that_make_no_sense(call, arguments, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["run", "--out", "out"],
+        ["run", "--no-store", "--out", "out"],
         ["book", SESSION, "--symbol", "SIM1", "--json", "out/b.json"],
         ["simulate", "--out", "out/s.dbn"],
         ["convert", SESSION, "--schema", "trades", "--out", "out/t.parquet"],
@@ -447,7 +447,7 @@ def test_a_disk_that_is_really_full(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(call, tmp_path):
     (tmp_path / "file").write_text("")
-    code, _, err = call("run", "--out", tmp_path / "file" / "out")
+    code, _, err = call("run", "--no-store", "--out", tmp_path / "file" / "out")
     assert code == 1
     assert "file" in err
     assert err.count("\n") == 1
@@ -456,7 +456,7 @@ def test_a_place_that_cannot_be_written_is_named(call, tmp_path):
 def test_brackets_are_brackets(good, tmp_path):
     path = _written(tmp_path / "z[red]w[_b].dbn", mbo.read_dbn(SESSION).select("SIM1").load()[:300], symbol="a[/]b")
     assert "z[red]w[_b].dbn" in good("info", path)
-    assert "a[/]b" in good("run", path, "--out", tmp_path / "o[/b]")
+    assert "a[/]b" in good("run", path, "--no-store", "--out", tmp_path / "o[/b]")
 
 
 def test_two_venues_are_told_apart(good, call, tmp_path):

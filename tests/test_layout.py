@@ -26,12 +26,12 @@ FLOW = [
     {"mbp"},
     {"replay", "simulator"},
     {"live", "store"},
-    {"loading", "tables"},
+    {"loading", "tables", "recorder"},
     {"text"},
     {"formats"},
     {"comparison", "run"},
     {"bench_row", "bench_plain"},
-    {"bench_live"},
+    {"bench_live", "bench_store"},
     {"bench", "doctor"},
     {"cli"},
 ]
@@ -89,7 +89,7 @@ def test_the_command_line_uses_nothing_private():
 def test_the_public_names_are_these():
     expected = """
         MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side Store
-        __version__ compare connect read_dbn serve_gateway simulate
+        __version__ compare connect read_dbn record serve_gateway simulate
     """
     assert mbo.__all__ == expected.split()
     for name in mbo.__all__:

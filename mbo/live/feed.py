@@ -10,15 +10,15 @@ import contextlib
 import copy
 import logging
 import random
-import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+import numpy as np
 
 from mbo.book import Books
 from mbo.book.engine import compile_kernels
@@ -30,8 +30,10 @@ from mbo.live.latency import Latency
 from mbo.live.link import CONNECT_S, HANDSHAKE_S, Link, readable
 from mbo.live.messages import END_OF_REPLAY, ErrorCode, ErrorMessage, SymbolMessage, SystemCode, SystemMessage
 from mbo.live.protocol import Subscription
+from mbo.live.questions import Questions
 from mbo.live.resume import History, Overlap
-from mbo.live.stream import Arrival
+from mbo.live.status import FeedStatus, Gap
+from mbo.live.stream import Arrival, Stream
 from mbo.records import Flag, RecordArray
 from mbo.symbols import Mapping, SymbolMap
 from mbo.units import UNDEF_TIMESTAMP, Time, parse_time
@@ -50,43 +52,21 @@ _LOOK_S: Final = 0.5  # how often a silent connection is looked at
 _Answer = TypeVar("_Answer")
 
 
-class Gap(NamedTuple):
-    """Where records are missing: behind so many that were applied, at this time (ns UTC) of the last of them, and why."""
-
-    applied: int
-    ts_event: int
-    reason: str
-
-
-class FeedStatus(NamedTuple):
-    """How a feed stands: records applied, and of those that came a second time dropped; what has gone wrong so far.
-
-    `stale` says that a book may be behind the exchange's: the connection is lost, or records are missing and no snapshot has come
-    yet.
-    """
-
-    applied: int
-    dropped: int
-    connections: int
-    connected: bool
-    stale: bool
-    ended: bool
-    gaps: int
-    first_gap: Gap | None
-    slow_warnings: int
-    unknown_symbols: tuple[str, ...]
-
-
 class _ReseedError(Exception):
     """Records are missing: connect again, for a snapshot."""
+
+
+class _TapError(Exception):
+    """The tap failed: connecting again is of no use."""
 
 
 class Feed:
     """Follows a gateway and keeps the books of what was subscribed to; use `mbo.connect`, and as a context manager.
 
     A lost connection is made again, with growing pauses, for up to `reconnect_s` seconds without a word; the stream then goes on
-    where it was, with nothing lost or repeated (see `mbo.live.resume`), or else with a counted gap and a fresh snapshot. `tap` is
-    called on the reading thread with every batch after it was applied; it has to be quick, and to copy what it keeps.
+    where it was, with nothing lost or repeated (see `mbo.live.resume`), or else with a counted gap and a fresh snapshot. With
+    `after`, all that an earlier feed of this stream applied, it goes on behind that in the same way. `tap` is called on the reading
+    thread with every batch after it was applied; it has to be quick, and to copy what it keeps.
     """
 
     def __init__(
@@ -105,6 +85,7 @@ class Feed:
         reconnect_s: float = RECONNECT_S,
         strict: bool = False,
         equal_size: EqualSize = "venue",
+        after: Iterable[RecordArray] = (),
         tap: Callable[[RecordArray], None] | None = None,
     ) -> None:
         self._address = address_of(url)
@@ -121,12 +102,14 @@ class Feed:
         self._compressed = compression == "zstd"
         self._silence_s = heartbeat_s + _GRACE_S
         self._reconnect_s = reconnect_s
+        self._after = after
         self._tap = tap
         self.latency = Latency()
         """From when a record was due (see `measure`), or sent (with `ts_out`), to when it was applied; ns."""
         self._books = Books(strict=strict, equal_size=equal_size)
         self._mappings: dict[Mapping, None] = {}
         self._named = True
+        self._stream: Stream | None = None
         self._history = History()
         self._overlap: Overlap | None = None
         self._joined = start is None  # perhaps in the middle of a stream
@@ -140,8 +123,7 @@ class Feed:
         self._pace: tuple[int, float] | None = None
         self._between = True  # two events
         self._heard = 0.0
-        self._requests: deque[tuple[Callable[[Books], Any], Future[Any]]] = deque()
-        self._wake_out, self._wake_in = socket.socketpair()
+        self._questions = Questions()
         self._ready: Future[None] = Future()
         self._closing = threading.Event()
         self._done = threading.Event()
@@ -157,8 +139,7 @@ class Feed:
         none of the symbols, `ProtocolError` where the other side speaks something else.
         """
         compile_kernels()
-        for one in (self._wake_out, self._wake_in):
-            one.setblocking(False)
+        self._catch_up()
         self._thread = threading.Thread(target=self._run, name="mbo-feed", daemon=True)
         self._thread.start()
         try:
@@ -174,11 +155,16 @@ class Feed:
     def close(self) -> None:
         """End the connection; the books stay as they are."""
         self._closing.set()
-        self._wake()
+        self._questions.wake()
         if self._thread is not None:
             self._thread.join(CONNECT_S + HANDSHAKE_S)
-        self._wake_in.close()
-        self._wake_out.close()
+        self._questions.close()
+
+    def fail(self, error: Exception) -> None:
+        """End the connection because of something that is not the gateway's; `wait` raises it."""
+        self._error = error
+        self._closing.set()
+        self._questions.wake()
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """Wait until the replay has ended; `TimeoutError` where it has not within `timeout_s`, and the error that ended the feed.
@@ -225,6 +211,17 @@ class Feed:
         return self._overlap is not None and not self._overlap.done
 
     @property
+    def symbols(self) -> SymbolMap:
+        """Which symbol each instrument id stands for, as far as the gateway has said."""
+        return self._books.symbols
+
+    @property
+    def dataset(self) -> str | None:
+        """Databento's code of what the gateway sends; None before it has said so."""
+        metadata = None if self._stream is None else self._stream.metadata
+        return None if metadata is None else str(metadata.dataset)
+
+    @property
     def status(self) -> FeedStatus:
         """How it stands now."""
         return FeedStatus(
@@ -240,9 +237,7 @@ class Feed:
         if self._done.is_set() or self._thread is None:
             self._name_books()
             return question(self._books)
-        answer: Future[_Answer] = Future()
-        self._requests.append((question, answer))
-        self._wake()
+        answer = self._questions.ask(question)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
@@ -264,16 +259,13 @@ class Feed:
         """Measure latency from when records were due: record k at `begin_ns` (monotonic) + k / `per_s`, k counted from 0 here."""
         self._pace = begin_ns, per_s
 
-    def _wake(self) -> None:
-        with contextlib.suppress(OSError):
-            self._wake_in.send(b"\0")
-
     # ------------------------------------------------------------ the reading thread
 
     def _run(self) -> None:
         try:
             self._follow()
-        except BaseException as error:
+        except BaseException as raised:
+            error = raised.__cause__ if isinstance(raised, _TapError) and raised.__cause__ is not None else raised
             self._error = error
             if not self._ready.done():
                 self._ready.set_exception(error)
@@ -286,6 +278,24 @@ class Feed:
                 self._ready.set_result(None)
             self._done.set()
             self._answer()
+
+    def _catch_up(self) -> None:
+        """Apply what an earlier feed of this stream had applied, as if it had come before a connection was lost."""
+        count = 0
+        for number, records in enumerate(self._after):
+            self._books.apply(records)
+            count += len(records)
+            restored = np.flatnonzero(records["flags"] & int(Flag.SNAPSHOT))
+            if len(restored):  # perhaps it came out of turn: then nothing up to it can be looked for in the stream
+                self._history.restart()
+                self._joined = True
+                records = records[int(restored[-1]) + 1 :]
+            if len(records):
+                self._history.add(Arrival(records, None, number))
+                self._between = bool(records["flags"][-1] & int(Flag.LAST))
+        if count and not self._history.count:
+            self._note_gap("what the earlier feed had ends with a snapshot: there is no place to go on from")
+            self._reseed = True
 
     def _follow(self) -> None:
         """Connect as often as it takes, and read until the end."""
@@ -320,8 +330,8 @@ class Feed:
         deadline = time.monotonic() + seconds
         while not self._closing.is_set() and (left := deadline - time.monotonic()) > 0:
             self._answer()
-            if readable((self._wake_out,), left):
-                self._wake_out.recv(4096)
+            if readable((self._questions.bell,), left):
+                self._questions.heard()
 
     def _breathe(self) -> None:
         """See to what else there is, while a gateway keeps us waiting."""
@@ -333,12 +343,13 @@ class Feed:
         """Connect and read one session to its end, or until it is lost."""
         with Link(self._address, compressed=self._compressed, silence_s=self._silence_s) as link:
             self._connections += 1
+            self._stream = link.stream
             self._history.reconnected()
             for item in link.subscribe(self._handshake(), self._resubscription(), self._breathe):
                 self._take(item)
             while not self._closing.is_set():
                 self._let_in |= link.stream.metadata is not None
-                if self._requests and self._between:
+                if self._questions and self._between:
                     self._answer()
                 items, idle = link.receive(), True
                 if items is None:
@@ -354,8 +365,8 @@ class Feed:
                     self._heard = time.monotonic()
                 if idle:
                     self._answer()  # inside an event too, if no more of it comes
-                    if link.wait(self._wake_out, _LOOK_S):
-                        self._wake_out.recv(4096)
+                    if link.wait(self._questions.bell, _LOOK_S):
+                        self._questions.heard()
 
     def _resubscription(self) -> Subscription:
         """Ask for what was asked for at first, from where the stream was lost."""
@@ -417,13 +428,16 @@ class Feed:
 
     def _lose(self, reason: str) -> None:
         """Count a gap and have the books restored from a snapshot."""
+        self._note_gap(reason)
+        raise _ReseedError
+
+    def _note_gap(self, reason: str) -> None:
         last = self._history.tail(self._history.count - 1)
         gap = Gap(self._applied, int(last["ts_event"][-1]) if len(last) else 0, reason)
         self._gap_count += 1
         if len(self._gaps) < 100:
             self._gaps.append(gap)
         log.error("records are missing after %d that were applied: %s", self._applied, reason)
-        raise _ReseedError
 
     def _receive(self, arrival: Arrival) -> None:
         records, ts_out = arrival.records, arrival.ts_out
@@ -458,7 +472,10 @@ class Feed:
         if len(arrival.records):
             self._history.add(arrival)
         if self._tap is not None:
-            self._tap(records)
+            try:
+                self._tap(records)
+            except Exception as error:
+                raise _TapError from error
 
     def _seed(self, arrival: Arrival) -> Arrival:
         """Keep a snapshot's records out of the stream that a reconnection goes on with."""
@@ -482,18 +499,10 @@ class Feed:
 
     def _answer(self) -> None:
         """Answer what was asked, once every book is between two events; where nothing more comes, as they are."""
-        if not self._requests:
-            return
-        if not self._named:
-            self._name_books()
-        while self._requests:
-            question, answer = self._requests.popleft()
-            if not answer.set_running_or_notify_cancel():
-                continue
-            try:
-                answer.set_result(question(self._books))
-            except Exception as error:  # noqa: BLE001 - it belongs to the one who asked
-                answer.set_exception(error)
+        if self._questions:
+            if not self._named:
+                self._name_books()
+            self._questions.answer(self._books)
 
 
 def _words(error: OSError) -> str:

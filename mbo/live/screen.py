@@ -10,33 +10,35 @@ from mbo.live.feed import Feed
 
 if TYPE_CHECKING:
     from mbo.book import Books
+    from mbo.recorder import Recorder
 
 _EVERY_S = 0.1
 _MOST_LADDERS = 4
 
 
-def show(feed: Feed, *, depth: int, until_end: bool) -> None:
+def show(feed: Feed, *, depth: int, until_end: bool, recorder: Recorder | None = None) -> None:
     """Draw the first books of a feed until the replay ends or, without `until_end`, until Ctrl-C; raises what ends the feed."""
     from rich.live import Live
     from rich.text import Text
 
     with Live(refresh_per_second=1 / _EVERY_S, transient=True) as live:
         for _ in feed.watch(_EVERY_S):
-            live.update(Text(picture(feed, depth)))
+            live.update(Text(picture(feed, depth, recorder)))
         while not until_end:
-            live.update(Text(picture(feed, depth)))
+            live.update(Text(picture(feed, depth, recorder)))
             time.sleep(_EVERY_S)
 
 
-def picture(feed: Feed, depth: int) -> str:
-    """Draw the first books, and say how the feed stands."""
+def picture(feed: Feed, depth: int, recorder: Recorder | None = None) -> str:
+    """Draw the first books, and say how the feed stands, and its recording."""
 
     def draw(books: Books) -> tuple[list[str], int]:
         return [ladder_text(book, depth) for book in list(books.values())[:_MOST_LADDERS]], len(books)
 
     ladders, count = feed.ask(draw)
     more = [f"and {count - len(ladders):,} more books"] if count > len(ladders) else []
-    return "\n\n".join([*ladders, *more, status_line(feed)])
+    recording = [] if recorder is None else [recording_line(recorder)]
+    return "\n\n".join([*ladders, *more, "\n".join([status_line(feed), *recording])])
 
 
 def status_line(feed: Feed) -> str:
@@ -55,4 +57,15 @@ def status_line(feed: Feed) -> str:
         parts.append(f"not found: {', '.join(status.unknown_symbols)}")
     if feed.latency.count:
         parts.append(f"latency {feed.latency}")
+    return "; ".join(parts)
+
+
+def recording_line(recorder: Recorder) -> str:
+    """Say in a line how a recording stands."""
+    status = recorder.status
+    parts = [f"{status.stored:,} rows in session {recorder.session}", f"{status.waiting:,} waiting"]
+    if status.waits:
+        parts.append(f"held up the stream {status.waits} times, {status.waited_s:.1f} s in all")
+    if status.trouble is not None:
+        parts.append(f"NOT STORING: {status.trouble}")
     return "; ".join(parts)

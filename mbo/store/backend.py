@@ -27,6 +27,9 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
     "async_insert": 0,
     "optimize_on_insert": 0,
     "insert_deduplicate": 1,
+    # More threads only get into each other's way within a block.
+    "max_threads": 1,
+    "max_insert_threads": 1,
 }
 
 Parameter = int | str | Sequence[int]

@@ -1,7 +1,7 @@
 """ClickHouse inside this process (chDB), on a directory of its own.
 
 chDB gives a directory to one process and a process one directory; it runs statements without the GIL, side by side where they come
-over different connections. So every thread has its own.
+over different connections.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import errno
 import fcntl
 import os
 import re
-import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mbo.errors import RequestError
 from mbo.store.backend import INSERT_SETTINGS, STATEMENT_LIMIT_S, Parameter
+from mbo.store.pool import Pool
 from mbo.store.schema import Layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CLOSE_LIMIT_S: Final = 30.0
 _ESCAPED: Final = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\b": "\\b", "\f": "\\f"}
+_INTERRUPTED: Final = "KeyboardInterrupt: <EMPTY MESSAGE>"  # how chDB words what Python raised within it
 _NO_ROOM: Final = ("No space left on device", "NOT_ENOUGH_SPACE", "File too large", "Disk quota exceeded")
 
 
@@ -38,15 +38,13 @@ class Embedded:
         self.layout = Layout()
         self.path = path
         self._pid = os.getpid()
-        self._own = threading.local()
-        self._open: list[tuple[Any, threading.Lock]] = []
-        self._opening = threading.Lock()
-        self._closed = False
+        self._pool = Pool(self._connect)
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "a store needs a directory that can be written", str(path))
         refuse_if_taken(path)
-        self._connection()
+        with self._connection():
+            pass  # what is wrong with the directory is said now
         atexit.register(self.close)  # chDB may crash a process that ends while a statement runs
 
     def command(self, sql: str, **params: Parameter) -> None:
@@ -62,12 +60,11 @@ class Embedded:
         settings = ", ".join(f"{name} = {value}" for name, value in INSERT_SETTINGS.items())
         columns = ", ".join(rows.schema.names)
         mbo_rows = rows  # chDB finds what Python(...) names among the caller's variables
-        connection, lock = self._connection()
         sql = (
             f"INSERT INTO mbo.{table} ({columns}) SETTINGS {settings}, insert_deduplication_token = {{token:String}} "  # noqa: S608
             f"SELECT {columns} FROM Python(mbo_rows)"
         )
-        with lock:
+        with self._connection() as connection:
             try:
                 connection.query(sql, "Null", params={"token": encoded(token)})
             except RuntimeError as error:
@@ -77,45 +74,36 @@ class Embedded:
     def close(self) -> None:
         """Let go of the directory, when the statements that run are done."""
         atexit.unregister(self.close)
-        if self._closed or os.getpid() != self._pid:
-            return
-        self._closed = True
-        for connection, lock in self._open:
-            if lock.acquire(timeout=_CLOSE_LIMIT_S):
-                connection.close()
+        if os.getpid() == self._pid:
+            self._pool.close()
 
     def _query(self, sql: str, output: str, params: dict[str, Parameter]) -> Any:
-        connection, lock = self._connection()
         bound = {name: encoded(value) for name, value in params.items()}
-        with lock:
+        with self._connection() as connection:
             try:
                 return connection.query(sql, output, params=bound)
             except RuntimeError as error:
                 raise failure(error) from None
 
-    def _connection(self) -> tuple[Any, threading.Lock]:
-        """Give this thread's connection."""
-        if self._closed:
-            raise RequestError("this store is closed")
+    def _connection(self) -> AbstractContextManager[Any]:
+        """Lend a connection for one statement."""
         if os.getpid() != self._pid:
             raise RequestError(
                 "this process was forked off one that has the store open, where chDB hangs: spawn it instead"
             )
-        mine: tuple[Any, threading.Lock] | None = getattr(self._own, "connection", None)
-        if mine is None:
-            from chdb.state.sqlitelike import connect
+        return self._pool.lend()
 
-            with self._opening:
-                try:
-                    connection = connect(str(self.path))
-                    connection.query(f"SET max_execution_time = {STATEMENT_LIMIT_S}", "Null")
-                except RuntimeError as error:
-                    raise self._not_opened(error) from None
-                mine = self._own.connection = (connection, threading.Lock())
-                self._open.append(mine)
-        return mine
+    def _connect(self) -> Any:
+        from chdb.state.sqlitelike import connect
 
-    def _not_opened(self, error: RuntimeError) -> Exception:
+        try:
+            connection = connect(str(self.path))
+            connection.query(f"SET max_execution_time = {STATEMENT_LIMIT_S}", "Null")
+        except RuntimeError as error:
+            raise self._not_opened(error) from None
+        return connection
+
+    def _not_opened(self, error: RuntimeError) -> BaseException:
         other = re.search(r"already initialized with path '(.*?)', cannot", str(error))
         if other:
             return RequestError(
@@ -160,9 +148,11 @@ def _command_of(pid: int) -> str:
     return f" ({name})" if name else ""
 
 
-def failure(error: Exception) -> Exception:
-    """Say what the engine says in one sentence, as the error that fits."""
+def failure(error: Exception) -> BaseException:
+    """Say what the engine says in one sentence, as the error that fits; Ctrl-C within a statement is Ctrl-C."""
     text = " ".join(str(error).split())
+    if _INTERRUPTED in text:
+        return KeyboardInterrupt()
     if any(mark in text for mark in _NO_ROOM):
         return OSError(errno.ENOSPC, "no room on the disk for the store")
     sentence = re.sub(r"^.*?Code: (\d+)\. DB::Exception: ", "", text)[:600]

@@ -7,15 +7,17 @@ the table is asked what it has, so that a chunk is inserted once. Rows count whe
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mbo import dbn
-from mbo.ahead import ahead
+from mbo.ahead import ahead, side_by_side
 from mbo.errors import InternalError
 from mbo.progress import track
 from mbo.records import RecordArray
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 MBP10_CHUNK_ROWS: Final = 100_000
 """Of 61 more columns than a message: blocks of this size keep the memory of it all at about 1.5 GB."""
+INSERTERS: Final = 2
+"""Blocks that are inserted side by side; a statement works on one thread."""
 _SNAPSHOT_CHUNK_ORDERS: Final = 500_000
 _SNAPSHOT_CHUNK_BOOKS: Final = 2_000
 _APPLY_RECORDS: Final = 1 << 16
@@ -41,6 +45,8 @@ BETWEEN: Final = (
     "OR ts_recv = fromUnixTimestamp64Nano(toInt64(-1), 'UTC'))"
 )
 """What tells the engine where to look: the bounds of the known times, and the mark of the missing one."""
+Waiting = deque[tuple[npt.NDArray[Any], npt.NDArray[np.uint64]]]
+"""MBP-10 records that make no whole block yet, and the numbers of their messages."""
 _NUMBER: Final = {"messages": ("row_num", CHUNK_ROWS), "mbp10": ("record_num", MBP10_CHUNK_ROWS)}
 
 
@@ -74,14 +80,11 @@ def write(backend: Backend, file: dbn.DbnFile, found: Survey, targets: tuple[Tar
     for generation in (str(attempt), f"{attempt}.{time.time_ns()}"):
         # The second time is for rows that somebody deleted: their tokens are remembered, and a block under them is ignored.
         run = _Run(backend, file, found, targets)
-        blocks = track(
-            ahead(run.blocks(), 2), file.size_bytes, lambda block: block.read_bytes, f"storing {file.path.name}"
+        insert = partial(
+            _insert, backend, f"{found.file_id}:{{}}:{columns.BUILD}:{{}}:{generation}", run.written.repaired
         )
-        for block in blocks:
-            token = f"{found.file_id}:{block.target}:{columns.BUILD}:{block.place}:{generation}"
-            if block.target in run.written.repaired:
-                token += f".{time.time_ns()}"
-            backend.insert(block.target, block.rows, token)
+        blocks = side_by_side(ahead(run.blocks(), 2), insert, INSERTERS)
+        for _ in track(blocks, file.size_bytes, lambda block: block.read_bytes, f"storing {file.path.name}"):
             run.written.inserted += 1
         if not run.written.inserted or _Run(backend, file, found, targets).holds(run.written.rows):
             for target in sorted(run.written.repaired):
@@ -91,14 +94,32 @@ def write(backend: Backend, file: dbn.DbnFile, found: Survey, targets: tuple[Tar
     raise InternalError(f"{file.path.name}: rows that were inserted are not in the store")
 
 
-def by_day(records: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[np.int64] | slice]]:
-    """Split records by the day of their ts_recv: (day since 1970, places)."""
-    number = columns.days(records)
-    if len(number) and (number == number[0]).all():
-        yield int(number[0]), slice(None)
+def _insert(backend: Backend, token: str, repaired: set[Target], block: Block) -> None:
+    again = f".{time.time_ns()}" if block.target in repaired else ""
+    backend.insert(block.target, block.rows, token.format(block.target, block.place) + again)
+
+
+def by_day(days: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64] | slice]]:
+    """Find where each day has its rows, given the day of every row: (day, places)."""
+    if len(days) and (days == days[0]).all():
+        yield int(days[0]), slice(None)
         return
-    for day in np.unique(number).tolist():
-        yield day, np.flatnonzero(number == day)
+    for day in np.unique(days).tolist():
+        yield day, np.flatnonzero(days == day)
+
+
+def _taken(waiting: Waiting, count: int) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.uint64]]:
+    """Take so many records, or all there are, from the front: (pieces, the numbers of their messages)."""
+    pieces, sources = [], []
+    while waiting and count:
+        piece, numbers = waiting.popleft()
+        if len(piece) > count:
+            waiting.appendleft((piece[count:], numbers[count:]))
+            piece, numbers = piece[:count], numbers[:count]
+        pieces.append(piece)
+        sources.append(numbers)
+        count -= len(piece)
+    return pieces, np.concatenate(sources)
 
 
 class _Run:
@@ -124,7 +145,7 @@ class _Run:
     def blocks(self) -> Iterator[Block]:
         """Read the file and give the blocks to insert."""
         wanted = self.written.rows
-        waiting: list[Any] = []
+        waiting: Waiting = deque()
         books: list[snapshots.Snapshot] = []
         first = 0
         for records in self._chunks():
@@ -177,24 +198,22 @@ class _Run:
 
     def _message_blocks(self, records: RecordArray, first: int) -> Iterator[Block]:
         numbers = np.arange(first, first + len(records), dtype=np.uint64)
-        for day, places in by_day(records):
+        for day, places in by_day(columns.days(records)):
             part = records[places]
             if self._missing("messages", first // CHUNK_ROWS, day, len(part)):
                 rows = columns.message_rows(part, self._found.file_id, numbers[places])
                 yield Block("messages", f"{first // CHUNK_ROWS}:{day}", rows, self._read_bytes)
 
-    def _mbp10_blocks(self, waiting: list[Any], *, least: int) -> Iterator[Block]:
+    def _mbp10_blocks(self, waiting: Waiting, *, least: int) -> Iterator[Block]:
         while sum(len(piece) for piece, _ in waiting) >= least:
-            pieces, sources = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
+            taken, sources = _taken(waiting, MBP10_CHUNK_ROWS)
             first = self.written.rows["mbp10"]
-            waiting[:] = [(pieces[MBP10_CHUNK_ROWS:], sources[MBP10_CHUNK_ROWS:])]
-            pieces, sources = pieces[:MBP10_CHUNK_ROWS], sources[:MBP10_CHUNK_ROWS]
-            chunk = first // MBP10_CHUNK_ROWS
-            for day, places in by_day(pieces):
-                part = pieces[places]
-                if self._missing("mbp10", chunk, day, len(part)):
-                    numbers = np.arange(first, first + len(pieces), dtype=np.uint64)[places]
-                    rows = columns.mbp10_rows(part, self._found.file_id, sources[places], numbers)
+            chunk, numbers = first // MBP10_CHUNK_ROWS, np.arange(first, first + len(sources), dtype=np.uint64)
+            days = np.concatenate([columns.days(piece) for piece in taken])
+            for day, places in by_day(days):
+                if self._missing("mbp10", chunk, day, len(numbers[places])):
+                    part = taken if isinstance(places, slice) else [np.concatenate(taken)[places]]
+                    rows = columns.mbp10_rows(part, self._found.file_id, sources[places], numbers[places])
                     yield Block("mbp10", f"{chunk}:{day}", rows, self._read_bytes)
 
     def _book_blocks(self, books: list[snapshots.Snapshot]) -> Iterator[Block]:

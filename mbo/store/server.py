@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mbo.errors import LostError, RefusedError, RequestError
 from mbo.store.backend import INSERT_SETTINGS, PASSWORD, STATEMENT_LIMIT_S, Address, Parameter
+from mbo.store.pool import Pool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,9 +36,7 @@ class Server:
     def __init__(self, address: Address) -> None:
         self.layout = address.layout
         self._address = address
-        self._own = threading.local()
-        self._open: list[Any] = []
-        self._closed = False
+        self._pool = Pool(self._connect)
         self._settings: dict[str, Any] = {"max_execution_time": STATEMENT_LIMIT_S}
         if self.layout.name == "sharded":
             self._settings |= {"distributed_foreground_insert": 1, "distributed_product_mode": "local"}
@@ -65,17 +63,14 @@ class Server:
         self._attempt(lambda client: client.insert_arrow(table, whole, database="mbo", settings=settings))
 
     def close(self) -> None:
-        """Close every thread's connection."""
-        self._closed = True
-        for client in self._open:
-            client.close()
+        """Close the connections."""
+        self._pool.close()
 
     def _attempt(self, call: Callable[[Any], _Result]) -> _Result:
-        if self._closed:
-            raise RequestError("this store is closed")
         for pause in (*_PAUSES_S, None):
             try:
-                return call(self._client())
+                with self._pool.lend() as client:
+                    return call(client)
             except Exception as error:  # noqa: BLE001 - sorted out below: the library's own, urllib3's, the system's
                 found = self._failure(error)
             if pause is None or not isinstance(found, LostError):
@@ -83,20 +78,15 @@ class Server:
             time.sleep(pause)
         raise AssertionError
 
-    def _client(self) -> Any:
-        """Give this thread's client: one that is shared mixes up inserts."""
-        client = getattr(self._own, "client", None)
-        if client is None:
-            import clickhouse_connect
+    def _connect(self) -> Any:
+        import clickhouse_connect
 
-            where = self._address
-            client = self._own.client = clickhouse_connect.get_client(
-                host=where.host, port=where.port, username=where.user, password=os.environ.get(PASSWORD, ""),
-                secure=where.secure, autogenerate_session_id=False, query_retries=0, connect_timeout=_CONNECT_LIMIT_S,
-                send_receive_timeout=STATEMENT_LIMIT_S, compress=False,
-            )  # fmt: skip
-            self._open.append(client)
-        return client
+        where = self._address
+        return clickhouse_connect.get_client(
+            host=where.host, port=where.port, username=where.user, password=os.environ.get(PASSWORD, ""),
+            secure=where.secure, autogenerate_session_id=False, query_retries=0, connect_timeout=_CONNECT_LIMIT_S,
+            send_receive_timeout=STATEMENT_LIMIT_S, compress=False,
+        )  # fmt: skip
 
     def _failure(self, error: Exception) -> Exception:
         """Say what went wrong in one sentence, without the library's context, which may hold more than it should."""
@@ -110,7 +100,7 @@ class Server:
         code = int(found[1]) if found else 0
         if code in _WRONG_LOGIN:
             return RefusedError(f"ClickHouse at {where} refuses user {self._address.user!r}: set {PASSWORD}", code=code)
-        if code in _NO_ROOM:
+        if code in _NO_ROOM or (code and "No space left on device" in text):
             return OSError(errno.ENOSPC, f"no room on the disk of ClickHouse at {where}")
         if code and code not in _BUSY:
             sentence = re.sub(r"^.*?DB::Exception: ", "", text)[:600]

@@ -145,6 +145,10 @@ class Store:
         """
         return recording.append(self._backend, records, session, dataset, symbols, row)
 
+    def recorded(self, session: str) -> int:
+        """Say how many messages a session has, those included with which an `append` came no further than into the table."""
+        return recording.recorded(self._backend, session)
+
     # ------------------------------------------------------------ what there is
 
     def files(self) -> list[Entry]:

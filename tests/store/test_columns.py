@@ -30,7 +30,7 @@ def test_mbp10_records_come_back_bit_by_bit(count, seed):
     records = noise(dtype_of("mbp-10"), count, seed)
     records["length"], records["rtype"] = 92, 0x0A
     numbers = np.arange(count, dtype=np.uint64)
-    batch = columns.mbp10_rows(records, 7, numbers, numbers)
+    batch = columns.mbp10_rows([records[:1], records[1:]], 7, numbers, numbers)
     table = pa.concat_tables([pa.Table.from_batches([part]) for part in (batch.slice(0, 3), batch.slice(3))])
     assert columns.to_mbp10(table).tobytes() == records.tobytes()
 
