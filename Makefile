@@ -11,7 +11,7 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 PYTEST = .venv/bin/python -m pytest -rs
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv run test test-nojit test-resilience lint bench session clean
+.PHONY: help python venv clickhouse run test test-nojit test-resilience lint bench session clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -39,6 +39,9 @@ venv: .venv/installed ## make .venv from requirements.lock and install the packa
 run: venv ## the main job on the bundled session, or FILE=path/to/file.dbn; OUT=folder for what it writes
 	@.venv/bin/mbo run $(if $(FILE),"$(FILE)") $(if $(OUT),--out "$(OUT)")
 
+clickhouse: venv ## fetch a genuine ClickHouse for the tests into the cache, once (178 MB); without it they are skipped
+	@.venv/bin/python tests/tools/fetch_libchdb.py
+
 # PYTEST_ADDOPTS narrows or widens any of these: PYTEST_ADDOPTS='-k book -x' make test
 test: venv ## the tests, the doctests of the package and of the README; says what it skipped
 	$(PYTEST) -m 'not proof and not resilience and not browser' --doctest-modules --doctest-glob=README.md README.md mbo tests
@@ -47,7 +50,7 @@ test-nojit: venv ## the book's tests as plain Python, then compiled with bounds 
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -m nojit tests
 	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m nojit tests
 
-test-resilience: venv ## the live stream under faults: torn frames, resets, kills, silence, slow readers
+test-resilience: venv ## live stream and store under faults: torn frames, resets, kills, silence, slow readers
 	$(PYTEST) -m resilience tests
 
 lint: venv ## ruff's rules and format, mypy strict on the package
@@ -55,8 +58,8 @@ lint: venv ## ruff's rules and format, mypy strict on the package
 	.venv/bin/ruff format --no-cache --check .
 	.venv/bin/mypy
 
-bench: venv ## speed of the books, of MBP and of the live stream, with ratios against what runs beside them
-	for suite in core mbp live; do .venv/bin/mbo bench $$suite || exit 1; done
+bench: venv ## speed of books, MBP, live stream and store, with ratios against what runs beside them
+	for suite in core mbp live store; do .venv/bin/mbo bench $$suite || exit 1; done
 
 session: venv ## regenerate the bundled simulated session, byte for byte
 	.venv/bin/python tests/golden/make.py

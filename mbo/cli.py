@@ -295,7 +295,11 @@ def ingest(
     """Store files in ClickHouse: messages, MBP-10 and books; again does nothing, and what was cut short goes on."""
     paths = [file.path for file in mbo.read_dbn(files).files]
     with mbo.Store(store) as opened:
-        report = opened.ingest(paths, overlap=overlap, durability="fsync" if fsync else None)  # type: ignore[arg-type]
+        try:
+            report = opened.ingest(paths, overlap=overlap, durability="fsync" if fsync else None)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            print("mbo: stopped; the same command goes on from here", file=sys.stderr)
+            raise
         for file in report.files:
             print(repr(file)[1:-1])
         print(f"in {opened.url}")

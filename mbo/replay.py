@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mbo.book import Book, Books
     from mbo.book.interface import EqualSize
     from mbo.mbp import Emit
+    from mbo.opening import Opening
 
 PathLike = str | os.PathLike[str]
 
@@ -165,13 +166,15 @@ class Records:
             "trades", lambda: (trades_of(stretch.records) for stretch in self._stretches("reading")), px
         )
 
-    def mbp(self, levels: int = 10, *, emit: Emit = "touch", px: PriceAs = "fixed") -> RecordStream:
+    def mbp(
+        self, levels: int = 10, *, emit: Emit = "touch", px: PriceAs = "fixed", opening: Opening | None = None
+    ) -> RecordStream:
         """Give the book by price as Databento's `mbp-10` or `mbp-1`: the best levels at every trade and after every event.
 
         A trade comes with the book before its effect, an event's changes as one record if they touched a visible level (with
-        `emit="change"` if they changed what is visible). See `mbo.mbp`.
+        `emit="change"` if they changed what is visible). See `mbo.mbp`, and `infer_opening` for `opening`.
         """
-        return self._stream(f"mbp-{levels}", lambda: self._mbp_arrays(levels, emit), px)
+        return self._stream(f"mbp-{levels}", lambda: self._mbp_arrays(levels, emit, opening), px)
 
     def tbbo(self, *, px: PriceAs = "fixed") -> RecordStream:
         """Give every trade with the best bid and ask just before its effect, as Databento's `tbbo`."""
@@ -195,10 +198,13 @@ class Records:
         wanted = self.selection.instruments
         return self.symbol_map if wanted is None else SymbolMap(wanted)
 
-    def _mbp_arrays(self, levels: int, emit: Emit) -> Iterator[npt.NDArray[Any]]:
+    def _mbp_arrays(self, levels: int, emit: Emit, opening: Opening | None = None) -> Iterator[npt.NDArray[Any]]:
         from mbo.mbp import Mbp
 
         mbp = Mbp(levels, emit=emit)
+        if opening is not None:
+            begun = self._begun(opening)
+            yield from mbp.apply(begun.records, rows=begun.rows)
         for stretch in self._stretches("replaying"):
             yield from mbp.apply(stretch.records, rows=stretch.rows)
 
@@ -243,18 +249,20 @@ class Records:
         by: Clock = "recv",
         strict: bool = False,
         equal_size: EqualSize = "venue",
+        opening: Opening | None = None,
     ) -> Book:
         """Replay into the book of one instrument: the only one of the selection, or `symbol`.
 
         With `at` it is the state after the last event whose F_LAST record has ts_recv (ts_event with `by="event"`) at or before
         `at`. It never looks ahead: from the first later one on, in the stream's order, nothing counts, though the records of a
-        snapshot bear older times. A record without a time counts with the next that has one.
+        snapshot bear older times. A record without a time counts with the next that has one. With `opening` the book begins with
+        what was inferred: see `infer_opening`.
 
         `TimeError` where `at` is outside the data or before the instrument's first event, `SymbolError` where the instrument is not
         one, `RuleError` in strict mode at the first record that breaks a rule.
         """
         chosen = self if symbol is None else self.select(symbol)
-        books = chosen.books(at=at, by=by, strict=strict, equal_size=equal_size)
+        books = chosen.books(at=at, by=by, strict=strict, equal_size=equal_size, opening=opening)
         what = symbol if symbol is not None else ", ".join(chosen.symbols) or "the selection"
         if not books and at is not None:
             raise TimeError(f"no event of {what} is complete at {format_time(parse_time(at))}")
@@ -263,7 +271,13 @@ class Records:
         return books.book()
 
     def books(
-        self, *, at: Time | None = None, by: Clock = "recv", strict: bool = False, equal_size: EqualSize = "venue"
+        self,
+        *,
+        at: Time | None = None,
+        by: Clock = "recv",
+        strict: bool = False,
+        equal_size: EqualSize = "venue",
+        opening: Opening | None = None,
     ) -> Books:
         """Replay into the books of all instruments of the selection; see `book` for `at`.
 
@@ -274,6 +288,9 @@ class Records:
 
         last_rows = None if at is None else self._last_rows(parse_time(at), clock_of(by))
         books = Books(strict=strict, equal_size=equal_size, symbols=self.symbol_map)
+        if opening is not None:
+            begun = self._begun(opening)
+            books.apply(begun.records, rows=begun.rows)
         for stretch in self._stretches("replaying"):
             if last_rows is not None:
                 if stretch.numbers[0] > max(last_rows.values(), default=-1):
@@ -281,6 +298,26 @@ class Records:
                 stretch = stretch.until(last_rows)
             books.apply(stretch.records, rows=stretch.rows)
         return books
+
+    def infer_opening(self) -> Opening:
+        """Infer from later records what rested when the stream began, for a file that was cut in the middle of a session.
+
+        Reads everything once. Nothing uses it unasked: hand it to `book`, `books` or `mbp` as `opening`. Their books
+        are then suspect until the venue clears or restores them. `mbo.opening` says what can be known, and what cannot.
+
+        >>> import mbo
+        >>> day = mbo.read_dbn(mbo.SIMULATED)
+        >>> day.infer_opening()  # it begins with its snapshots
+        <Opening of 0 books, 0 orders inferred, 0 unknown ones left out>
+        """
+        from mbo.opening import infer
+
+        batches = (stretch.records for stretch in self._stretches("inferring the opening"))
+        return infer(batches, symbols=self.symbol_map)
+
+    def _begun(self, opening: Opening) -> Stretch:
+        """Give what is selected of an opening, numbered below 0, so that the stream's own numbers stay."""
+        return self.selection.of(Stretch(opening.records, -len(opening.records)))
 
     def _last_rows(self, at: int, clock: TimeField) -> dict[int, int]:
         """Find, by book key, the number of the last F_LAST record before the first one that is later than `at`."""

@@ -23,7 +23,7 @@ FLOW = [
     {"dbn"},
     {"streams", "bbo"},
     {"book"},
-    {"mbp"},
+    {"mbp", "opening", "_opening_kernels"},
     {"replay", "simulator"},
     {"live", "store"},
     {"loading", "tables", "recorder"},

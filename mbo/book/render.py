@@ -68,7 +68,7 @@ def headline(book: L3Book) -> str:
     """Say in one line what a ladder shows and how far it can be trusted."""
     status = book.status
     trust = [] if status.synced else ["not synced: orders from before the data are missing"]
-    trust += ["suspect: the channel had a gap"] if status.suspect else []
+    trust += ["suspect: a gap, or inferred"] if status.suspect else []
     trust += ["crossed"] if book.crossed else []
     trust += [] if status.valid or not status.messages else ["inside an event"]
     name = book.symbol or str(status.instrument_id)

@@ -254,10 +254,43 @@ class Store:
     ) -> pa.Table:
         """Compute the spread (1e-9) over the MBP-10 records of each interval of ts_recv: lowest, highest, mean; how many cross."""
         records = self.records(symbol, start=start, end=end, file=file)
-        for one in records._stored:
-            if "mbp10" not in one.entry.targets:
-                raise RequestError(f"{one.entry.name} was stored without MBP-10: ingest it again, with mbp10=True")
-        return queries.spread(self._backend, [one.entry for one in records._stored], records.selection, interval)
+        return queries.spread(self._backend, _with_mbp10(records), records.selection, interval)
+
+    def depth(
+        self,
+        interval: str = "1m",
+        symbol: str | int | None = None,
+        *,
+        levels: int = 10,
+        start: Time | None = None,
+        end: Time | None = None,
+        file: str | int | None = None,
+    ) -> pa.Table:
+        """Compute what rests on the best `levels` levels of each side, by interval of ts_recv: sizes and orders (counts).
+
+        `..._mean` is over the MBP-10 records of the interval, `..._last` after the last of them.
+        """
+        records = self.records(symbol, start=start, end=end, file=file)
+        return queries.depth(self._backend, _with_mbp10(records), records.selection, interval, levels)
+
+    def lifetimes(
+        self,
+        symbol: str | int | None = None,
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+        file: str | int | None = None,
+    ) -> pa.Table:
+        """Follow every order from its first message to its last, in one row, in the order of the first; computed in the database.
+
+        `price` (1e-9), `size` and `ts_entered` are those of its A, null where it rested before; times are ts_event. `modifies`
+        counts its M, `fills` and `filled` are the number and the sum of its F. `outcome`: "filled" if the last C took away no more
+        than what F of the same time had filled, else "cancelled"; "open" at the end, "cleared" by an R, after which what a snapshot
+        restores is another row; "unseen" if only fills of it were seen. Where it stood in its queue only the book knows: see
+        `mbo.analytics.lifetimes`.
+        """
+        records = self.records(symbol, start=start, end=end, file=file)
+        return queries.lifetimes(self._backend, [one.entry for one in records._stored], records.selection)
 
     def book(
         self,
@@ -295,6 +328,13 @@ class Store:
 
 def _names(symbol: str | int | Iterable[str | int]) -> list[str | int]:
     return [symbol] if isinstance(symbol, str | int) or not isinstance(symbol, Iterable) else list(symbol)
+
+
+def _with_mbp10(records: StoredRecords) -> list[Entry]:
+    for one in records._stored:
+        if "mbp10" not in one.entry.targets:
+            raise RequestError(f"{one.entry.name} was stored without MBP-10: ingest it again, with mbp10=True")
+    return [one.entry for one in records._stored]
 
 
 def _ns(value: Time | None) -> int | None:

@@ -17,6 +17,7 @@ from mbo.store import Store
 from tests.builders import metadata
 from tests.tools.clickhouse_http import URL, HttpServer, library
 
+ROOT = Path(__file__).parents[2]
 DAY_NS = 86_400_000_000_000
 
 
@@ -33,14 +34,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
     running.kill()
 
 
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[HttpServer]:
+    """A server with nothing in it, for a test that kills it, or needs files to be new."""
+    running = HttpServer(library(), tmp_path / "clickhouse")
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="session")
+def http_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The server that a user names, or one of our own. What a user's server has stored is left alone."""
+    if not (url := os.environ.get(URL)):
+        yield request.getfixturevalue("server").url
+        return
+    with Store(url) as store:
+        assert not store.files(), (
+            f"{URL} names a server with files in it: the tests need one whose database mbo is empty"
+        )
+    yield url
+    with Store(url) as store:
+        store._backend.command(f"DROP DATABASE mbo{store._backend.layout.on_cluster} SYNC")
+
+
 @pytest.fixture(params=["chdb", "http"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """The same tests for both transports."""
     if request.param == "chdb":
         yield request.getfixturevalue("embedded")
         return
-    url = os.environ.get(URL) or request.getfixturevalue("server").url
-    with Store(url) as store:
+    with Store(request.getfixturevalue("http_url")) as store:
         yield store
 
 
@@ -76,6 +99,24 @@ def make(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Callable[[str], tuple[Path, list[str]]]:
+    """Name a folder, and the command that runs another which alone sees a small disk there."""
+
+    def mounted(size: str) -> tuple[Path, list[str]]:
+        folder = tmp_path / "small"
+        folder.mkdir()
+        within = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+        mount = f"mount -t tmpfs -o size={size} none {folder}"
+        try:
+            subprocess.run([*within, mount], capture_output=True, timeout=10, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a small disk cannot be mounted here: it takes user namespaces")
+        return folder, [*within, f'{mount} && exec "$@"', "sh"]
+
+    return mounted
+
+
 def several_days(count: int, days: int, *, seed: int, instruments: int = 1) -> RecordArray:
     """A simulated session, its times stretched over days: every day of every table is a block of its own."""
     records = mbo.simulate(count, seed=seed, instruments=instruments).records.copy()
@@ -88,4 +129,4 @@ def several_days(count: int, days: int, *, seed: int, instruments: int = 1) -> R
 def run_python(script: str, *arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT)

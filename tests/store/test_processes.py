@@ -1,19 +1,21 @@
-"""What happens to a store when processes meet in it, die in it, or fill the disk."""
+"""What happens to a store when processes meet in it, are interrupted, or fill the disk."""
 
 from __future__ import annotations
 
-import random
+import os
+import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 import mbo
 from mbo.errors import RequestError
 from mbo.store import Store
-from tests.store.conftest import run_python, several_days
+from tests.store.conftest import ROOT, run_python, several_days
+from tests.store.exact import absent
+from tests.store.killing import ingests, made_whole
 
 SECOND = """
 import sys
@@ -25,48 +27,43 @@ except RequestError as error:
     print(error)
 """
 
-INGEST = """
-import sys
-from mbo.store import Store
-with Store("chdb://" + sys.argv[1]) as store:
-    print("open", flush=True)
-    print(store.ingest(sys.argv[2]), flush=True)
-"""
-
-CHECK = """
-import sys
-from mbo.store import Store
-with Store("chdb://" + sys.argv[1]) as store:
-    store.ingest(sys.argv[2])
-    entry = store.files()[0]
-    for table, number in (("messages", "row_num"), ("mbp10", "record_num")):
-        row = store.query(f"SELECT count() AS n, uniqExact({number}) AS u FROM mbo.{table}").to_pylist()[0]
-        assert row["n"] == row["u"] == entry.derived[table], (table, row, entry.derived)
-    assert store.verify(sys.argv[2])
-    print("exact")
-"""
-
 NO_ROOM = """
 import subprocess, sys
+from pathlib import Path
 from mbo.store import Store
+from tests.store.exact import absent, exact
+path = Path(sys.argv[2])
 with Store("chdb://" + sys.argv[1] + "/store") as store:
     try:
-        store.ingest(sys.argv[2])
+        store.ingest(path)
     except OSError as error:
         print("OSError", error)
-    assert store.files() == []
+    absent(store, path)
     subprocess.run(["mount", "-o", "remount,size=200m", sys.argv[1]], check=True)
-    store.ingest(sys.argv[2])
-    print(bool(store.verify(sys.argv[2])))
+    store.ingest(path)
+    exact(store, path)
+    print("exact")
 """
 
 
 def test_who_comes_second_is_told_who_has_the_directory(embedded):
     path = embedded._backend.path
     done = run_python(SECOND, path)
-    assert "in use by process" in done.stdout
-    assert "one process at a time" in done.stdout
+    mine = f"by process {os.getpid()} ({Path(sys.orig_argv[0]).name})"
+    assert done.stdout == f"the store at {path} is in use {mine}: an embedded store belongs to one process at a time\n"
     assert done.stderr == ""
+
+
+def test_a_command_that_comes_second_says_so(embedded, make):
+    path = make(mbo.simulate(500, seed=50).records)
+    with ingests() as each:
+        ingest = next(each)
+        ingest.go(embedded.url, path)
+        code, out, err = ingest.end()
+    assert (code, out) == (1, "")
+    assert err.startswith(f"mbo: the store at {embedded._backend.path} is in use by process {os.getpid()} (")
+    assert err.count("\n") == 1
+    absent(embedded, path)
 
 
 def test_a_process_has_one_embedded_store(embedded, tmp_path):
@@ -85,76 +82,28 @@ def test_a_closed_store_says_so(server):
         store.files()
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_done(tmp_path, make):
+def test_a_full_disk_is_said_and_leaves_nothing_half_done(small_disk, make):
     path = make(mbo.simulate(100_000, seed=51).records)
-    folder = tmp_path / "small"
-    folder.mkdir()
-    within = ["unshare", "--map-root-user", "--mount", "sh", "-c"]  # a small disk that only this process sees
-    mount = f"mount -t tmpfs -o size=1500k none {folder}"
-    try:
-        subprocess.run([*within, mount], capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small disk cannot be mounted here: it takes user namespaces")
-    command = [*within, f'{mount} && exec "$@"', "sh", sys.executable, "-c", NO_ROOM, str(folder), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.stdout == "OSError [Errno 28] no room on the disk for the store\nTrue\n", done.stderr
+    folder, within = small_disk("1500k")
+    command = [*within, sys.executable, "-c", NO_ROOM, str(folder), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=ROOT)
+    assert done.stdout == "OSError [Errno 28] no room on the disk for the store\nexact\n", done.stderr
 
 
-def killed(folder, path, after_s: float) -> bool:
-    """Ingest in a process and kill it some time after it began; say whether it lived to be killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", INGEST, str(folder), str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(after_s)
-    alive = process.poll() is None
-    process.kill()
-    process.wait(10)
-    process.stdout.close()
-    return alive
-
-
-def test_a_killed_ingest_is_made_whole(tmp_path, make):
-    path = make(several_days(60_000, 12, seed=52))
-    assert killed(tmp_path / "store", path, 0.4)
-    killed(tmp_path / "store", path, 0.8)
-    done = run_python(CHECK, tmp_path / "store", path)
-    assert done.stdout == "exact\n", done.stderr
-
-
-@pytest.mark.resilience
-@pytest.mark.timeout(900)
-def test_thirty_kills_leave_one_copy_of_every_row(tmp_path, make):
-    kills, number, moments = 0, 0, random.Random(53)
-    while kills < 30:
-        path = make(several_days(150_000, 15, seed=100 + number), f"{number}.dbn")
-        folder = tmp_path / f"store{number}"
-        while killed(folder, path, moments.uniform(0.1, 1.5)) and kills < 30:
-            kills += 1
-        done = run_python(CHECK, folder, path)
-        assert done.stdout == "exact\n", done.stderr
-        number += 1
-
-
-@pytest.mark.resilience
-@pytest.mark.timeout(600)
-def test_a_killed_server_is_made_whole(server, make):
-    path = make(several_days(200_000, 20, seed=54), "server.dbn")
-    script = INGEST.replace('"chdb://" + ', "")
-    for after_s in np.random.default_rng(55).uniform(0.1, 2.0, 10).tolist():
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, server.url, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(after_s)
-        server.kill()
-        server.start()
-        process.communicate(timeout=120)  # it comes through by itself, or fails with a sentence
-    with Store(server.url) as store:
-        store.ingest(path)
-        assert store.verify(path)
-        entry = next(entry for entry in store.files() if entry.name == path.name)
-        sql = "SELECT count() AS n, uniqExact(row_num) AS u FROM mbo.messages WHERE file_id = {id:UInt64}"
-        assert store.query(sql, id=entry.file_id).to_pylist() == [{"n": 200_000, "u": 200_000}]
+@pytest.mark.parametrize("table", ["messages", "mbp10", "ingest_ledger"])
+@pytest.mark.parametrize("transport", ["chdb", "http"])
+def test_ctrl_c_is_one_sentence_and_the_next_ingest_goes_on(request, tmp_path, make, transport, table):
+    url = f"chdb://{tmp_path / 'store'}" if transport == "chdb" else request.getfixturevalue("http_url")
+    path = make(several_days(6_000, 3, seed=52))
+    with ingests() as each:
+        ingest, again = next(each), next(each)
+        ingest.go(url, path)
+        assert ingest.reaches(table)
+        ingest.hit(signal.SIGINT)
+        code, out, err = ingest.end()
+        assert (code, out, err) == (130, "", "mbo: stopped; the same command goes on from here\n")
+        again.go(url, path)
+        code, out, err = again.end()
+        assert (code, err) == (0, "")
+        assert out.startswith("one.dbn: 6,000 messages")
+    made_whole(url, path)

@@ -14,35 +14,11 @@ from mbo.errors import DataError, FormatError, MboError, RequestError, SymbolErr
 from mbo.records import Action, Flag, Side
 from mbo.store import ingest, ledger
 from mbo.store.derived import Snapshots
-from mbo.store.store import Store
 from mbo.symbols import Mapping, SymbolMap
 from mbo.units import UNDEF_PRICE, UNDEF_TIMESTAMP
 from tests.conftest import real
 from tests.store.conftest import several_days, unique_dataset
-
-
-def counted(store: Store, path_or_id) -> dict[str, tuple[int, int]]:
-    """How many rows the tables have of a file, and how many different ones."""
-    file_id = (
-        path_or_id
-        if isinstance(path_or_id, int)
-        else store.ingest(path_or_id, overlap="allow") and store.files()[-1].file_id
-    )
-    numbers = {"messages": "row_num", "mbp10": "record_num", "book_snapshots": "(publisher_id, instrument_id, row_num)"}
-    found = {}
-    for table, number in numbers.items():
-        sql = f"SELECT count() AS n, uniqExact({number}) AS u FROM mbo.{table} WHERE file_id = {{file_id:UInt64}}"
-        row = store.query(sql, file_id=file_id).to_pylist()[0]
-        found[table] = (row["n"], row["u"])
-    return found
-
-
-def exact(store: Store, path) -> None:
-    """The store has the file once, and bit by bit."""
-    entry = next(entry for entry in store.files() if entry.name == path.name and store.verify(path))
-    for table, (rows, unique) in counted(store, entry.file_id).items():
-        assert rows == unique == entry.derived[table], table
-    assert store.records(file=entry.file_id).load().tobytes() == mbo.read_dbn(path).load().tobytes()
+from tests.store.exact import counted, exact
 
 
 def outcome(call):

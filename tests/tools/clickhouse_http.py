@@ -1,10 +1,8 @@
 """A genuine ClickHouse HTTP interface for tests: a server named by an environment variable, or one out of libchdb.so.
 
-ClickHouse's own package for Node, `@chdb/lib-linux-x64-gnu` (26.7.3-stable.1), holds `libchdb.so`; its entry point of
-`clickhouse local` opens the HTTP interface by `SYSTEM START LISTEN HTTP`. Unpack it somewhere and name the folder:
-
-    npm pack @chdb/lib-linux-x64-gnu@26.7.3-stable.1 && tar xzf chdb-lib-linux-x64-gnu-*.tgz
-    MBO_TEST_LIBCHDB=$PWD/package pytest tests/store
+ClickHouse's own package for Node holds `libchdb.so`; its entry point of `clickhouse local` opens the HTTP interface by
+`SYSTEM START LISTEN HTTP`. `fetch_libchdb.py` puts it into the cache once, where it is found; MBO_TEST_LIBCHDB names another
+folder.
 
 Run as a program it is that server, on loopback without a password, until its standard input closes:
 `python clickhouse_http.py LIBCHDB_SO DATA_DIR HTTP_PORT`.
@@ -19,6 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,17 +29,20 @@ _START_LIMIT_S = 30.0
 
 
 class HttpServer:
-    """A server process on a data directory; `kill` and `start` again to see what survives."""
+    """A server process on a data directory; `kill` and `start` again to see what survives.
 
-    def __init__(self, library: Path, folder: Path) -> None:
-        self._library, self._folder = library, folder
+    `within` is a command that runs the server's own, such as one that gives it a small disk.
+    """
+
+    def __init__(self, library: Path, folder: Path, within: Sequence[str] = ()) -> None:
+        self._library, self._folder, self._within = library, folder, within
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/mbo"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, __file__, str(self._library), str(self._folder), str(self.port)]
+        command = [*self._within, sys.executable, __file__, str(self._library), str(self._folder), str(self.port)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -59,6 +61,11 @@ class HttpServer:
                     self._process.stdin.close()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the ClickHouse server is not running"
+        return self._process.pid
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=1) as answer:
@@ -68,14 +75,15 @@ class HttpServer:
 
 
 def library() -> Path:
-    """Find libchdb.so below the folder named by MBO_TEST_LIBCHDB; without it the test is skipped, or fails if it is required."""
+    """Find libchdb.so in the folder named by MBO_TEST_LIBCHDB or in the cache; else skip the test, or fail it if it is required."""
+    from tests.tools.fetch_libchdb import NAME, cached
+
     folder = os.environ.get(FOLDER)
-    if folder and (path := Path(folder, "libchdb.so")).exists():
+    path = Path(folder, NAME) if folder else cached()
+    if path.exists():
         return path
     missing = (
-        f"{folder} has no libchdb.so"
-        if folder
-        else f"neither {URL} nor {FOLDER} names a ClickHouse server to test with"
+        f"no ClickHouse server to test with: {path.parent} has no {NAME}, which tests/tools/fetch_libchdb.py fetches"
     )
     if "clickhouse" in os.environ.get("MBO_REQUIRE", "").split(","):
         pytest.fail(f"{missing}, and MBO_REQUIRE says that there has to be one")
