@@ -19,6 +19,7 @@ SIMULATED: Final = Path(__file__).parent / "data" / "simulated.mbo.dbn.zst"
 """A small simulated session that comes with the package, so that everything can be tried without data."""
 
 if TYPE_CHECKING:
+    from mbo import analytics
     from mbo.book import Book, Books, ReferenceBook
     from mbo.comparison import compare
     from mbo.errors import DataError, InternalError, MboError, RequestError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mbo.replay import Records, read_dbn
     from mbo.simulator import simulate
     from mbo.store import Store
+    from mbo.verification import verify
 
 # Everything is imported on first use: numba alone takes longer than `import mbo` may.
 _HOME: Final = {
@@ -50,16 +52,19 @@ _HOME: Final = {
     "record": "mbo.recorder",
     "serve_gateway": "mbo.live",
     "simulate": "mbo.simulator",
+    "verify": "mbo.verification",
 }
 
 __all__ = [
     "MBO_DTYPE", "SIMULATED", "Action", "Book", "Books", "DataError", "Flag", "InternalError", "MboError", "Records",
-    "ReferenceBook", "RequestError", "Side", "Store", "__version__", "compare", "connect", "read_dbn", "record", "serve_gateway",
-    "simulate",
+    "ReferenceBook", "RequestError", "Side", "Store", "__version__", "analytics", "compare", "connect", "read_dbn", "record",
+    "serve_gateway", "simulate", "verify",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "analytics":
+        return import_module("mbo.analytics")
     if name not in _HOME:
         raise AttributeError(f"module 'mbo' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

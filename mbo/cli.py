@@ -176,6 +176,27 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: mbo verify day.dbn.zst --reference reference.mbp-10.dbn.zst --json report.json")
+def verify(
+    files: Files,
+    reference: Annotated[
+        Path | None, typer.Option(help="Records in any schema and format of convert, or a final book, to compare with.")
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the report as JSON too, with the records of its exceptions.")
+    ] = None,
+) -> None:
+    """Check every record by the rules and classify every exception; exit code 1 where a rule is broken without explanation."""
+    report = mbo.verify(mbo.read_dbn(files), reference=reference)
+    if json_path is not None:
+        from mbo.run import write_json
+
+        write_json(json_path, report.document())
+    print(report)
+    if not report:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Examples: mbo run    mbo run day.dbn.zst --rate 500000 --out results")
 def run(
     files: Annotated[

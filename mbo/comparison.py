@@ -171,6 +171,11 @@ def compare(ours: Comparable, reference: Comparable, *, ignore: Collection[str] 
     )  # fmt: skip
 
 
+def kind_of(reference: Comparable) -> str:
+    """Say what a side of a comparison is: a schema of records, or "book"."""
+    return _load(reference, "reference").kind
+
+
 # ---------------------------------------------------------------- what is compared
 
 

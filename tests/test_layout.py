@@ -25,15 +25,16 @@ FLOW = [
     {"book"},
     {"mbp", "opening", "_opening_kernels"},
     {"replay", "simulator"},
-    {"live", "store"},
+    {"live", "store", "analytics"},
     {"loading", "tables", "recorder"},
     {"text"},
     {"formats"},
-    {"comparison", "run"},
+    {"comparison", "run", "verification"},
     {"bench_row", "bench_plain"},
     {"bench_live", "bench_store"},
     {"bench", "doctor"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOW) for name in names}
 
@@ -88,8 +89,8 @@ def test_the_command_line_uses_nothing_private():
 
 def test_the_public_names_are_these():
     expected = """
-        MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side Store
-        __version__ compare connect read_dbn record serve_gateway simulate
+        MBO_DTYPE SIMULATED Action Book Books DataError Flag InternalError MboError Records ReferenceBook RequestError Side
+        Store __version__ analytics compare connect read_dbn record serve_gateway simulate verify
     """
     assert mbo.__all__ == expected.split()
     for name in mbo.__all__:

@@ -118,6 +118,7 @@ _NEAR = 12  # rungs walked from the best before a search bisects
 _GOLDEN = np.uint64(0x9E3779B1)  # odd numbers without a pattern
 _SILVER = np.uint64(0x85EBCA6B)
 _BRONZE = np.uint64(0xC2B2AE35)
+_COPPER = np.uint64(0xCC9E2D51)  # for the second product: GOLDEN twice would be nearly 0
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
@@ -133,7 +134,7 @@ def home(order_id: Any, book: Any, mask: Any) -> Any:
     products are of 32 bits, so that nothing wraps and plain Python agrees.
     """
     mixed = ((order_id & _LOW) * _GOLDEN) ^ ((order_id >> _32) * _SILVER) ^ (np.uint64(book) * _BRONZE)
-    hashed = ((mixed & _LOW) * _GOLDEN) & _LOW
+    hashed = ((mixed & _LOW) * _COPPER) & _LOW
     return np.int64((hashed * np.uint64(mask + 1)) >> _32)
 
 

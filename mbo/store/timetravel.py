@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -60,11 +61,13 @@ def book_of(backend: Backend, entry: Entry, records: StoredRecords, at: int | No
     position = bisect_right(marks, at, key=lambda mark: mark.ts_high)
     base = next((mark for mark in reversed(marks[:position]) if mark.base), None)
     upto = marks[min(position, len(marks) - 1)]
-    rows, numbers = reader.messages(base, upto)
+    with ThreadPoolExecutor(1, "mbo-at") as other:  # two statements side by side take little longer than the longer one
+        kept = None if base is None else other.submit(reader.snapshot, base)
+        rows, numbers = reader.messages(base, upto)
     last = last_end(rows, at)
     if base is None and last < 0:
         raise TimeError(f"no event of {', '.join(records.symbols) or 'the selection'} is complete at {format_time(at)}")
-    books = Books(symbols=reader.symbols) if base is None else snapshots.restore(reader.snapshot(base), reader.symbols)
+    books = Books(symbols=reader.symbols) if kept is None else snapshots.restore(kept.result(), reader.symbols)
     books.apply(rows[: last + 1], rows=numbers[: last + 1])
     return books.book()
 

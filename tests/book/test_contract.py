@@ -235,6 +235,10 @@ class Contract:
         assert [order.order_id for order in book.orders()] == [2, 1]
         assert book.synced
 
+    def test_an_aggregate_leaves_its_orders_behind(self):
+        book = self.built("A 1 B 100 5", f"A 0 B 100 10 {MBP}", f"C 0 B 100 0 {MBP}")
+        assert (levels(book, "bid"), ids(book, "bid")) == ([(100, 5, 1)], [1])
+
     def test_a_plain_clear_before_snapshot_records_is_part_of_it(self):
         book = self.built(
             "A 1 B 100 5", f"R 0 N - 0 {BAD_TS}", f"A 2 B 90 1 {SNAPSHOT}", f"A 3 A 95 1 {SNAPSHOT | LAST}"

@@ -1,0 +1,256 @@
+"""Faults for a copy of the engine: each an edit of a line or two, of the kind that is made by mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+
+class Mutant(NamedTuple):
+    """What goes wrong, in which file of `mbo/book`, and the edit: `old` is there exactly once."""
+
+    fault: str
+    file: str
+    old: str
+    new: str
+
+    def plant(self, package: Path) -> None:
+        """Edit a copy of the package."""
+        path = package / "book" / self.file
+        source = path.read_text()
+        times = source.count(self.old)
+        assert times == 1, f"{self.fault}: {self.file} has {times} times what the edit replaces:\n{self.old}"
+        path.write_text(source.replace(self.old, self.new))
+
+
+def read(text: str) -> Iterator[Mutant]:
+    """Read edits as a diff writes them: `=== file`, `@ fault`, then lines that go (-), come (+) or say where (a blank)."""
+    for part in text.strip().removeprefix("=== ").split("\n=== "):
+        file, *edits = part.split("\n@ ")
+        for edit in edits:
+            fault, *lines = edit.split("\n")
+            old, new = ("".join(f"{line[1:]}\n" for line in lines if line[0] in kept) for kept in ("- ", "+ "))
+            yield Mutant(fault, file, old, new)
+
+
+MUTANTS: Final = [
+    *read(
+        """
+=== _kernels.py
+@ a fill takes from its order
+-    action = record["action"]
++    action = _CANCEL if record["action"] == _FILL else record["action"]
+     flags = record["flags"]
+@ an F_MBP level is taken for an F_TOB one
+-    top = record["flags"] & _TOB != 0
++    top = record["flags"] & _MBP != 0
+@ F_TOB cannot empty a side
+-    if price == _UNDEF_PRICE and not top:
++    if price == _UNDEF_PRICE:
+@ F_TOB adds a level to its side
+-        clear_side(state, side)
+         if price != _UNDEF_PRICE and size != 0 and size != _UNDEF_SIZE:
+@ an F_MBP modify begins a snapshot
+-    if begins and action == _ADD:
++    if begins:
+@ the last offender is kept, not the first
+-    if anomaly["count"] == 0:
++    if True:
+@ a clear leaves the asks
+-    clear_side(state, 2 * book + 1)
++    clear_side(state, 2 * book)
+@ a clear does not make a book synced
+-    state.books[book]["synced"] = 1
++    state.books[book]["synced"] = 0
+@ a clear leaves a book suspect
+-    state.books[book]["suspect"] = 0
++    state.books[book]["suspect"] = 1
+@ an implied clear is noted only if both sides had levels
+-    if state.sides[2 * book]["length"] + state.sides[2 * book + 1]["length"] > 0:
++    if state.sides[2 * book]["length"] + state.sides[2 * book + 1]["length"] > 1:
+@ a snapshot without an R does not clear
+-    if begins:
+-        begin_snapshot(state, book, record, index)
+     position = find(state, record["order_id"], book)
+@ a duplicate add leaves the old order
+-        remove(state, position)
+     insert(state, side, record)
+     return DONE
+@ an order cancelled to nothing stays
+-    if rest <= 0:
++    if rest < 0:
+@ a partial cancel leaves the level's sum
+-        level["size"] -= taken
+@ a partial cancel leaves what it should take
+-        order["size"] = rest
++        order["size"] = taken
+@ a cancel on the wrong side is not noticed
+-    if level["price"] != record["price"] or record["side"] != (ASK if level["side"] & 1 else BID):
++    if level["price"] != record["price"]:
+@ a modify to the other side at the same price stays
+-    if level["side"] != side or level["price"] != record["price"]:
++    if level["price"] != record["price"]:
+@ an equal size never loses its place
+-    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
++    if more > 0:
+@ an equal size always loses its place
+-    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
++    if more >= 0:
+@ a larger size keeps its place
+-    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
++    if more < 0 or (more == 0 and state.books[book]["equal_loses"]):
+@ a modify leaves the level's sum
+-    level["size"] += more
+@ a place lost leaves the time since when
+-        order["ts_event"] = record["ts_event"]
+         if order["next"] >= 0:
+@ the front of the queue does not lose its place
+-        if order["next"] >= 0:
++        if order["next"] >= 0 and order["prev"] >= 0:
+@ an A of UNDEF size is an order
+         return note(state, book, BAD_PRICE, record, index)
+-    if record["size"] == 0 or record["size"] == _UNDEF_SIZE:
++    if record["size"] == 0:
+@ a snapshot does not end with its event
+-        if flags & _LAST != 0:  # a snapshot ends with its event
+-            slot["in_snapshot"] = 0
+@ a plain message does not end a snapshot
+-        if not restores and status == DONE:
++        if restores and status == DONE:
+@ a gap does not make a book suspect
+-            slot["suspect"] = 1
++            slot["suspect"] = 0
+@ every venue is GLBX
+-    by_venue = pool["equal_size"] == EQUAL_BY_VENUE and key >> 32 == GLBX
++    by_venue = pool["equal_size"] == EQUAL_BY_VENUE
+@ every message ends an event
+-        slot["events"] += events
++        slot["events"] += messages
+@ a book gets the next book's last record
+-                settle(state, book, records[i - 1], i - run, events)
++                settle(state, book, records[i], i - run, events)
+@ records are numbered from 1
+-        index = rows[i] if rows.shape[0] > 0 else before + i
++        index = rows[i] if rows.shape[0] > 0 else before + i + 1
+@ the first book is lost when the keys grow
+-    for book in range(state.pool[0]["books"]):
++    for book in range(1, state.pool[0]["books"]):
+=== _queue_kernels.py
+@ a new order does not know who stands before it
+-    state.orders[slot]["prev"] = tail
++    state.orders[slot]["prev"] = NIL
+@ an order that leaves is still known to the one behind
+-        state.orders[after]["prev"] = before
++        pass
+@ an order that leaves stays the tail
+-        queue["tail"] = before
++        pass
+@ taking a free slot loses the others
+-        pool["free_order"] = state.orders[slot]["next"]
++        pool["free_order"] = NIL
+@ a freed slot is lost
+-    state.pool[0]["free_order"] = slot
+@ a removed order is still found
+-    forget(state, position)
+     level = np.int64(state.orders[slot]["level"])
+@ a removed order's size stays in the level
+-    queue["size"] -= np.int64(state.orders[slot]["size"])
+@ the last order takes an aggregate along
+-    if queue["head"] < 0:
++    if queue["count"] == 0:
+@ clearing forgets an aggregate as if it were an order
+-            if state.orders[entry]["level"] < AGGREGATE:
++            if True:
+@ a cleared side keeps its length
+-    slot["length"] = 0
+@ the front order is taken for the aggregate
+-    while slot >= 0 and state.orders[slot]["level"] < AGGREGATE:
++    while False:
+@ a level set again counts twice
+-    state.levels[level]["size"] += np.int64(record["size"]) - np.int64(order["size"])
++    state.levels[level]["size"] += np.int64(record["size"])
+@ an aggregate that leaves takes its orders along
+-    if state.levels[level]["head"] < 0:
++    if True:
+@ queue_ahead counts those behind
+         ahead += np.int64(state.orders[slot]["size"])
+-        slot = np.int64(state.orders[slot]["prev"])
++        slot = np.int64(state.orders[slot]["next"])
+=== _state_kernels.py
+@ an id is found in another book
+-        if order["order_id"] == order_id and state.levels[order["level"]]["side"] >> 1 == book:
++        if order["order_id"] == order_id:
+@ a search does not wrap around the table
+             return position
+-        position = (position + 1) & mask
++        position = position + 1
+@ a deletion leaves those it had pushed on
+-            table[hole] = slot
+-            hole = position
++            pass
+@ a deletion pulls back too much
+-        if ((position - wanted) & mask) >= ((position - hole) & mask):
++        if True:
+@ the asks are lost when the table grows
+-    for side in range(2 * state.pool[0]["books"]):
++    for side in range(0, 2 * state.pool[0]["books"], 2):
+@ aggregates enter the table when it grows
+-                if order["level"] < AGGREGATE:
++                if True:
+                     remember(state, slot, order["order_id"], np.int64(side >> 1))
+@ asks are sorted as bids
+-    return price ^ -np.int64(side & 1)
++    return price
+@ a far search stops one rung early
+         middle = (low + rung + 1) >> 1
++        if middle == rung:
++            break
+         if state.rungs[middle]["key"] > key:
+@ a far search never ends
+-            rung = middle - 1
++            rung = middle
+@ a search looks below its block
+-    near = max(start, rung - _NEAR)
++    near = rung - _NEAR
+@ a full pool is not noticed
+-        return GROW_ORDERS
++        return DONE
+@ full rungs are not noticed
+-            return GROW_RUNGS
++            return DONE
+@ a full block is given one as large
+-    while (1 << power) <= capacity:
++    while (1 << power) < capacity:
+@ the best level is lost when a block moves
+-    for k in range(slot["length"]):
++    for k in range(slot["length"] - 1):
+@ a block left behind is lost
+-        state.free_blocks[power - 1] = old
++        pass
+@ a new level goes where the block was
+-        rung += state.sides[side]["start"] - before
+@ a level used again keeps its old tail
+-    slot["tail"] = NIL
+@ a level used again keeps its old sum
+-    slot["size"] = 0
+@ a level that leaves makes its neighbour leave
+-    while rung < end:
++    while rung < end - 1:
+         state.rungs[rung] = state.rungs[rung + 1]
+@ a freed level is lost
+     slot["side"] = state.pool[0]["free_level"]
+-    state.pool[0]["free_level"] = level
+=== engine.py
+@ ids are forgotten when the pool grows
+-            arrays.rehash(self._state)
++            pass
+         elif what == arrays.GROW_LEVELS:
+@ anomalies are forgotten when books are added
+-            anomalies[: len(state.anomalies)] = state.anomalies
+@ a refused record counts as applied
+-        self._state.pool["position"] += done
++        self._state.pool["position"] += len(records)
+"""
+    )
+]
