@@ -35,7 +35,7 @@ def ahead(items: Iterable[_Item], depth: int = 3) -> Iterator[_Item]:
 def side_by_side(items: Iterable[_Item], work: Callable[[_Item], object], workers: int = 2) -> Iterator[_Item]:
     """Have `work` done on the items by so many threads, and give each on, in order, when that is done.
 
-    As many items again wait at most. What the work raises is raised in the item's place; then nothing more is begun.
+    One more item waits at most. What the work raises is raised in the item's place; then nothing more is begun.
 
     >>> list(side_by_side(range(5), str))
     [0, 1, 2, 3, 4]
@@ -45,7 +45,7 @@ def side_by_side(items: Iterable[_Item], work: Callable[[_Item], object], worker
         try:
             for item in items:
                 under_way.append((item, pool.submit(work, item)))
-                if len(under_way) >= 2 * workers:
+                if len(under_way) > workers:
                     yield _done(under_way)
             while under_way:
                 yield _done(under_way)

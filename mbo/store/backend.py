@@ -1,10 +1,11 @@
-"""Where a store is: its address, and the four calls that everything else is made of, whichever kind of ClickHouse answers."""
+"""Where a store is: its address, and the few calls that everything else is made of, whichever kind of ClickHouse answers."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -30,6 +31,7 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
     # More threads only get into each other's way within a block.
     "max_threads": 1,
     "max_insert_threads": 1,
+    "max_compress_block_size": 131_072,  # a buffer of that for each of 77 columns, not of the usual 1 MB
 }
 
 Parameter = int | str | Sequence[int]
@@ -53,6 +55,9 @@ class Backend(Protocol):
 
     def insert(self, table: str, rows: pa.Table | pa.RecordBatch, token: str) -> None:
         """Insert rows as one block; a block whose token the table has seen is not inserted again."""
+
+    def filling(self) -> AbstractContextManager[None]:
+        """Say that much is going to be inserted: what can wait until afterwards does."""
 
     def close(self) -> None:
         """Let go of the database; a second time does nothing."""

@@ -127,7 +127,7 @@ class Snapshots:
         return sorted(cuts | {len(records)}) if len(records) else []
 
     def _note(self, records: RecordArray, first: int) -> None:
-        keys, own = np.unique(book_keys(records), return_inverse=True)
+        keys, own = _books_of(records)
         times = np.ascontiguousarray(records["ts_recv"])
         known = times != UNDEF_TIMESTAMP
         ends = known & (records["flags"] & int(Flag.LAST) != 0)
@@ -161,6 +161,14 @@ class Snapshots:
         )
         self._progress[key] = _Progress(high=progress.high)
         return snapshot
+
+
+def _books_of(records: RecordArray) -> tuple[Array, Array]:
+    """Give the keys of the records' books, and which of them each record has; quickly where there is only one."""
+    keys = book_keys(records)
+    if (keys == keys[0]).all():
+        return keys[:1], np.zeros(len(keys), np.intp)
+    return np.unique(keys, return_inverse=True)
 
 
 def _is_end(records: Any) -> Any:

@@ -20,7 +20,7 @@ from mbo import dbn
 from mbo.ahead import ahead, side_by_side
 from mbo.errors import InternalError
 from mbo.progress import track
-from mbo.records import RecordArray
+from mbo.records import MBO_DTYPE, RecordArray
 from mbo.store import columns, snapshots
 from mbo.store.derived import Snapshots, SourcedMbp
 from mbo.store.ledger import Target
@@ -83,7 +83,7 @@ def write(backend: Backend, file: dbn.DbnFile, found: Survey, targets: tuple[Tar
         insert = partial(
             _insert, backend, f"{found.file_id}:{{}}:{columns.BUILD}:{{}}:{generation}", run.written.repaired
         )
-        blocks = side_by_side(ahead(run.blocks(), 2), insert, INSERTERS)
+        blocks = side_by_side(ahead(run.blocks(), 1), insert, INSERTERS)
         for _ in track(blocks, file.size_bytes, lambda block: block.read_bytes, f"storing {file.path.name}"):
             run.written.inserted += 1
         if not run.written.inserted or _Run(backend, file, found, targets).holds(run.written.rows):
@@ -173,24 +173,24 @@ class _Run:
             yield from self._book_blocks(books)
 
     def _chunks(self) -> Iterator[RecordArray]:
-        """Give the file's records chunk by chunk, each the same as when the file was looked through."""
-        parts: list[RecordArray] = []
-        rows = done = 0
+        """Give the file's records chunk by chunk, each the same as when the file was looked through, in one memory for all."""
+        chunk = np.empty(CHUNK_ROWS, MBO_DTYPE)
+        rows = done = filled = 0
         for batch in self._file.batches():
             self._read_bytes = batch.read_bytes
             for number, part in cut(batch.records, rows, CHUNK_ROWS):
                 if number > done:
-                    yield self._checked(done, parts)
-                    parts, done = [], number
-                parts.append(part)
+                    yield self._checked(done, chunk[:filled])
+                    done, filled = number, 0
+                chunk[filled : filled + len(part)] = part
+                filled += len(part)
             rows += len(batch.records)
-        if parts:
-            yield self._checked(done, parts)
+        if filled:
+            yield self._checked(done, chunk[:filled])
         if rows != self._found.rows:
             raise changed(self._file)
 
-    def _checked(self, number: int, parts: list[RecordArray]) -> RecordArray:
-        records = np.concatenate(parts)
+    def _checked(self, number: int, records: RecordArray) -> RecordArray:
         sums = self._found.checksums
         if number >= len(sums) or crc(records) != sums[number]:
             raise changed(self._file)
