@@ -9,6 +9,7 @@ FIND = for p in $(PYTHON); do "$$p" -c '$(FITS)' 2>/dev/null && { printf '%s\n' 
 
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 PYTEST = .venv/bin/python -m pytest -rs
+SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
 .PHONY: help python venv clickhouse run test test-nojit test-resilience proof lint bench session clean
@@ -44,11 +45,11 @@ clickhouse: venv ## fetch a genuine ClickHouse for the tests into the cache, onc
 
 # PYTEST_ADDOPTS narrows or widens any of these: PYTEST_ADDOPTS='-k book -x' make test
 test: venv ## the tests, the doctests of the package and of the README; says what it skipped
-	$(PYTEST) -m 'not proof and not resilience and not browser' --doctest-modules --doctest-glob=README.md README.md mbo tests
+	$(PYTEST) $(SIDE_BY_SIDE) -m 'not proof and not resilience and not browser' --doctest-modules --doctest-glob=README.md README.md mbo tests
 
 test-nojit: venv ## the book's tests as plain Python, then compiled with bounds checks
-	NUMBA_DISABLE_JIT=1 $(PYTEST) -m nojit tests
-	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m nojit tests
+	NUMBA_DISABLE_JIT=1 $(PYTEST) $(SIDE_BY_SIDE) -m nojit tests
+	NUMBA_BOUNDSCHECK=1 $(PYTEST) $(SIDE_BY_SIDE) -m nojit tests
 
 test-resilience: venv ## live stream and store under faults: torn frames, resets, kills, silence, slow readers
 	$(PYTEST) -m resilience tests

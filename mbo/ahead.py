@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _END: Final = object()
 
 
@@ -32,29 +33,23 @@ def ahead(items: Iterable[_Item], depth: int = 3) -> Iterator[_Item]:
                 future.cancel()
 
 
-def side_by_side(items: Iterable[_Item], work: Callable[[_Item], object], workers: int = 2) -> Iterator[_Item]:
-    """Have `work` done on the items by so many threads, and give each on, in order, when that is done.
+def side_by_side(items: Iterable[_Item], work: Callable[[_Item], _Result], workers: int = 2) -> Iterator[_Result]:
+    """Have `work` done on the items by so many threads, and give what it returns, in order.
 
     One more item waits at most. What the work raises is raised in the item's place; then nothing more is begun.
 
-    >>> list(side_by_side(range(5), str))
-    [0, 1, 2, 3, 4]
+    >>> list(side_by_side(range(5), lambda number: number * number))
+    [0, 1, 4, 9, 16]
     """
     with ThreadPoolExecutor(workers, "mbo-side") as pool:
-        under_way: deque[tuple[_Item, Future[object]]] = deque()
+        under_way: deque[Future[_Result]] = deque()
         try:
             for item in items:
-                under_way.append((item, pool.submit(work, item)))
+                under_way.append(pool.submit(work, item))
                 if len(under_way) > workers:
-                    yield _done(under_way)
+                    yield under_way.popleft().result()
             while under_way:
-                yield _done(under_way)
+                yield under_way.popleft().result()
         finally:
-            for _, future in under_way:
+            for future in under_way:
                 future.cancel()
-
-
-def _done(under_way: deque[tuple[_Item, Future[object]]]) -> _Item:
-    item, future = under_way.popleft()
-    future.result()
-    return item

@@ -95,8 +95,7 @@ class Store:
         chosen = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         targets = tuple(target for target in TARGETS if mbp10 or target != "mbp10")
         files = [dbn.open_file(os.fspath(path)) for path in chosen]
-        with self._backend.filling():
-            return Report(tuple(self._ingest(file, targets, overlap) for file in files))
+        return Report(tuple(self._ingest(file, targets, overlap) for file in files))
 
     def _ingest(self, file: dbn.DbnFile, targets: tuple[Target, ...], overlap: Overlap) -> Ingested:
         started = time.monotonic()

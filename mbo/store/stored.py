@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 
 from mbo import dbn
-from mbo.ahead import ahead
+from mbo.ahead import side_by_side
 from mbo.records import RecordArray
 from mbo.replay import Records
 from mbo.selection import Clock, Selection, Stretch
@@ -84,14 +84,14 @@ class StoredFile:
         step = int(PAGE_ROWS / max(share, 1e-3))
         sql = (
             f"SELECT {', '.join(names)}, row_num FROM mbo.{table} WHERE {condition} "  # noqa: S608
-            f"AND {number} >= {{first:UInt64}} AND {number} < {{stop:UInt64}} ORDER BY {number}"
+            f"AND {number} >= {{first:UInt64}} AND {number} < {{stop:UInt64}} ORDER BY {number} SETTINGS max_threads = 1"
         )
 
         def read(start: int) -> tuple[Any, int]:
             end = min(start + step, stop)
             return self.backend.arrow(sql, first=start, stop=end, **bound), end
 
-        yield from ahead((read(start) for start in range(first, stop, step)), 1)
+        yield from side_by_side(range(first, stop, step), read)
 
 
 def recv_bounds(entry: Entry) -> tuple[int, int]:
