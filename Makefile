@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv clickhouse run test test-nojit test-resilience proof lint bench session clean
+.PHONY: help python venv clickhouse notebooks run test test-nojit test-resilience proof lint bench session clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -44,8 +44,9 @@ clickhouse: venv ## fetch a genuine ClickHouse for the tests into the cache, onc
 	@.venv/bin/python tests/tools/fetch_libchdb.py
 
 # PYTEST_ADDOPTS narrows or widens any of these: PYTEST_ADDOPTS='-k book -x' make test
-test: venv ## the tests, the doctests of the package and of the README; says what it skipped
+test: venv ## the tests, the doctests of the package and of the README, the notebooks; says what it skipped
 	$(PYTEST) $(SIDE_BY_SIDE) -m 'not proof and not resilience and not browser' --doctest-modules --doctest-glob=README.md README.md mbo tests
+	$(MAKE) --no-print-directory notebooks
 
 test-nojit: venv ## the book's tests as plain Python, then compiled with bounds checks
 	NUMBA_DISABLE_JIT=1 $(PYTEST) $(SIDE_BY_SIDE) -m nojit tests
@@ -53,6 +54,9 @@ test-nojit: venv ## the book's tests as plain Python, then compiled with bounds 
 
 test-resilience: venv ## live stream and store under faults: torn frames, resets, kills, silence, slow readers
 	$(PYTEST) -m resilience tests
+
+notebooks: venv ## run the notebooks; what their checked cells give has to be what is committed
+	$(PYTEST) --nbval-lax notebooks || [ $$? = 5 -a -n "$$PYTEST_ADDOPTS" ]  # which may leave none
 
 proof: venv ## every short sequence of messages, every state of small books, generated histories, planted faults (4 to 10 minutes)
 	$(PYTEST) -m proof tests
