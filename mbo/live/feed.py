@@ -26,7 +26,7 @@ from mbo.errors import LostError, MboError, ProtocolError, RefusedError, SymbolE
 from mbo.live import protocol
 from mbo.live.address import address_of, dataset_for, key_for
 from mbo.live.handshake import ClientHandshake
-from mbo.live.latency import Latency
+from mbo.live.latency import Latency, warm_up
 from mbo.live.link import CONNECT_S, HANDSHAKE_S, Link, readable
 from mbo.live.messages import END_OF_REPLAY, ErrorCode, ErrorMessage, SymbolMessage, SystemCode, SystemMessage
 from mbo.live.protocol import Subscription
@@ -139,6 +139,7 @@ class Feed:
         none of the symbols, `ProtocolError` where the other side speaks something else.
         """
         compile_kernels()
+        warm_up()
         self._catch_up()
         self._thread = threading.Thread(target=self._run, name="mbo-feed", daemon=True)
         self._thread.start()
