@@ -84,11 +84,15 @@ class Proxy:
         self._loop.close()
 
     def deafen(self) -> None:
-        """Refuse connections, and cut those there are, until `hear`."""
+        """Refuse connections, and cut those there are, until `hear`; the port stays ours, so that nobody else answers there."""
         self._call(self._close())
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", self.port))
 
     def hear(self) -> None:
         """Listen again, on the same port."""
+        self._kept.close()
         self._listener = _listening(self.port)
         self._call(self._open())
 
