@@ -85,9 +85,17 @@ class Run:
 
 @contextmanager
 def disturbed(
-    path: Path, *script: Fault, serve: dict[str, Any] | None = None, tap: Any = None, **options: Any
+    path: Path,
+    *script: Fault,
+    serve: dict[str, Any] | None = None,
+    tap: Any = None,
+    later: int | None = None,
+    **options: Any,
 ) -> Iterator[Run]:
-    """A feed of a file that is served through a proxy with these faults; it has started."""
+    """A feed of a file that is served through a proxy with these faults; it has started.
+
+    All but the first connection go to the gateway at the port `later`, if that is given.
+    """
     parts: list[bytes] = []
 
     def keep(records: RecordArray) -> None:
@@ -98,7 +106,13 @@ def disturbed(
     with Gateway(mbo.read_dbn(path), **serve or {}) as gateway, Proxy(gateway.url, *script) as proxy:
         feed = Feed(proxy.url, tap=keep, **options)
         run = Run(gateway, proxy, feed, parts)
-        proxy.arrived = lambda _: run.stale.append(feed.stale)
+
+        def arrived(number: int) -> None:
+            run.stale.append(feed.stale)
+            if later is not None and number > 1:
+                proxy.target = ("127.0.0.1", later)
+
+        proxy.arrived = arrived
         with feed:
             yield run
 

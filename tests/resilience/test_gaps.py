@@ -91,17 +91,9 @@ def test_gateway_comes_back_with_other_data(tape, tmp_path, change, paced, caplo
     write_file(second, changed)
     with (
         Gateway(mbo.read_dbn(second), rate=1e6 if paced else None) as successor,
-        disturbed(first, Fault(cut=begin_of(3) + 2_000 * RECORD + 20)) as run,
+        disturbed(first, Fault(cut=begin_of(3) + 2_000 * RECORD + 20), later=successor.port) as run,
     ):
         feed = run.feed
-        note = run.proxy.arrived
-
-        def arrived(number: int) -> None:
-            note(number)
-            if number > 1:
-                run.proxy.target = ("127.0.0.1", successor.port)
-
-        run.proxy.arrived = arrived
         status = feed.wait(LIMIT_S).status
         assert status.gaps == 1
         assert status.first_gap is not None
@@ -124,8 +116,10 @@ def test_symbols_are_those_of_the_new_data(tape, tmp_path):
     changed = another_day(tape)
     ids = np.unique(changed["instrument_id"]).tolist()
     second = write_file(tmp_path / "second.dbn", changed, {"A": ids[0], "B": ids[1]})
-    with Gateway(mbo.read_dbn(second)) as successor, disturbed(first, Fault(cut=begin_of(3) + 999 * RECORD)) as run:
-        run.proxy.arrived = lambda _: setattr(run.proxy, "target", ("127.0.0.1", successor.port))
+    with (
+        Gateway(mbo.read_dbn(second)) as successor,
+        disturbed(first, Fault(cut=begin_of(3) + 999 * RECORD), later=successor.port) as run,
+    ):
         feed = run.feed.wait(LIMIT_S)
         assert feed.status.gaps == 1
         assert feed.book("A").status.instrument_id == ids[0]
@@ -138,8 +132,7 @@ def test_loss_while_the_books_are_restored(tape, tmp_path):
     first, second = write_file(tmp_path / "first.dbn", tape), write_file(tmp_path / "second.dbn", changed)
     with Gateway(mbo.read_dbn(second)) as successor:
         faults = [Fault(cut=begin_of(3) + 2_000 * RECORD), Fault(), *(Fault(cut=place) for place in (100, 900, 2_000))]
-        with disturbed(first, *faults) as run:
-            run.proxy.arrived = lambda _: setattr(run.proxy, "target", ("127.0.0.1", successor.port))
+        with disturbed(first, *faults, later=successor.port) as run:
             status = run.feed.wait(LIMIT_S).status
             assert (status.gaps, status.connections) == (1, 6)
             assert digests(run.feed.books()) == rebuilt(changed)
