@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv clickhouse notebooks run test test-nojit test-resilience proof lint bench session clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience proof lint bench session clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -39,6 +39,9 @@ venv: .venv/installed ## make .venv from requirements.lock and install the packa
 
 run: venv ## the main job on the bundled session, or FILE=path/to/file.dbn; OUT=folder for what it writes
 	@.venv/bin/mbo run $(if $(FILE),"$(FILE)") $(if $(OUT),--out "$(OUT)")
+
+dashboard: venv ## the ladder in the browser: of the bundled session, or MBO_FEED=tcp://host:port, MBO_STORE=URL, MBO_FILE=path
+	.venv/bin/panel serve dashboard/app.py --show --warm
 
 clickhouse: venv ## fetch a genuine ClickHouse for the tests into the cache, once (178 MB); without it they are skipped
 	@.venv/bin/python tests/tools/fetch_libchdb.py

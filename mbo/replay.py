@@ -351,6 +351,15 @@ class Records:
 
     # ------------------------------------------------------------ for people
 
+    def ladder(self, symbol: str | None = None, **params: Any) -> Any:
+        """Show the books in a notebook's cell, to play, pause and go anywhere in: ladder, heatmap, tape, depth and queue.
+
+        `symbol` is the one to begin with, `params` are those of `mbo.view.Ladder`. Needs the extra `dashboard`.
+        """
+        from mbo.view import ladder
+
+        return ladder(self, symbol, **params)
+
     def __repr__(self) -> str:
         name = self.files[0].path.name if len(self.files) == 1 else f"{len(self.files)} files"
         chosen = "" if self.selection == Selection() else ", selected"

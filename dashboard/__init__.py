@@ -1,0 +1,1 @@
+"""The dashboard: `panel serve dashboard/app.py`."""

@@ -1,0 +1,28 @@
+"""What the dashboard shows, by the environment; one for all pages of the process."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import mbo
+from mbo.errors import RequestError
+from mbo.view import Broadcast, Live, Program, Recorded
+
+VARIABLES = ("MBO_FEED", "MBO_STORE", "MBO_FILE")
+
+
+@functools.cache
+def program() -> Program:
+    """Open what MBO_FEED (tcp://host:port), MBO_STORE (a store's URL) or MBO_FILE (a path) names; else the bundled session."""
+    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    if len(given) > 1:
+        raise RequestError(f"{' and '.join(given)} are set: the dashboard shows one of them")
+    if "MBO_FEED" in given:
+        symbols = os.environ.get("MBO_SYMBOLS", "ALL_SYMBOLS").split(",")
+        return Broadcast(Live(given["MBO_FEED"], symbols).start())
+    if "MBO_STORE" in given:
+        return Recorded.stored(mbo.Store(given["MBO_STORE"]), given["MBO_STORE"])
+    if "MBO_FILE" in given:
+        return Recorded.of(mbo.read_dbn(given["MBO_FILE"]))
+    return Recorded.of(mbo.read_dbn(mbo.SIMULATED), simulated=True)
