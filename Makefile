@@ -41,7 +41,8 @@ run: venv ## the main job on the bundled session, or FILE=path/to/file.dbn; OUT=
 	@.venv/bin/mbo run $(if $(FILE),"$(FILE)") $(if $(OUT),--out "$(OUT)")
 
 dashboard: venv ## the ladder in the browser: of the bundled session, or MBO_FEED=tcp://host:port, MBO_STORE=URL, MBO_FILE=path
-	.venv/bin/panel serve dashboard/app.py --show --warm
+	.venv/bin/panel serve dashboard/app.py --warm --show --address 127.0.0.1 --port $(or $(PORT),5006) \
+		--allow-websocket-origin=127.0.0.1:$(or $(PORT),5006) --allow-websocket-origin=localhost:$(or $(PORT),5006)
 
 clickhouse: venv ## fetch a genuine ClickHouse for the tests into the cache, once (178 MB); without it they are skipped
 	@.venv/bin/python tests/tools/fetch_libchdb.py

@@ -29,7 +29,6 @@ def page() -> None:
             sizing_mode="stretch_both", styles={"height": "calc(100vh - 170px)", "min-height": "560px"},
         )  # fmt: skip
     except (MboError, OSError) as error:
-        source.program.cache_clear()
         pn.pane.Alert(f"{error} Load the page again to try once more.", alert_type="danger").servable(title="mbo")
         return
     ladder.param.watch(lambda event: remember(event.new), "state")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from bokeh.layouts import gridplot
@@ -75,7 +76,9 @@ class Charts:
 
     def update(self) -> None:
         """Add the viewer's present; after a jump in time the charts begin anew."""
-        now = self._viewer.figures()
+        now = {name: math.nan if value is None else value for name, value in self._viewer.figures().items()}
+        if math.isnan(now["mid"]) and not self._source.data["time"]:
+            return  # an axis that began at nothing would show nothing else
         if now["time"] == (self._seen or {}).get("time"):
             return
         if self._seen is not None and not self._seen["time"] <= now["time"] and self._source.data["time"]:

@@ -12,8 +12,16 @@ from mbo.view import Broadcast, Live, Program, Recorded
 VARIABLES = ("MBO_FEED", "MBO_STORE", "MBO_FILE")
 
 
-@functools.cache
 def program() -> Program:
+    """Give what all pages show; a stream that was given up is connected to anew."""
+    if opened().failed:
+        opened().close()
+        opened.cache_clear()
+    return opened()
+
+
+@functools.cache
+def opened() -> Program:
     """Open what MBO_FEED (tcp://host:port), MBO_STORE (a store's URL) or MBO_FILE (a path) names; else the bundled session."""
     given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if len(given) > 1:

@@ -35,7 +35,7 @@ def esm() -> str:
 def join(modules: dict[str, str], main: str = MAIN) -> str:
     """Join modules (by file name) that `main` needs, each after those it imports.
 
-    Raises `InternalError` for an import that is not there or goes round in a circle, for a way of importing or exporting that is not
+    Raises `InternalError` for an import that is not there or goes round in a circle, for another way of importing or exporting than
     ours, and for a name that two modules define.
 
     >>> one = "export const one = 1;"

@@ -125,6 +125,16 @@ class Stall:
             self._drawn[key] = self.scene(key).draw(self.moment(key))
         return self._drawn[key]
 
+    def failure(self) -> MboError | None:
+        """Give the error that ended the feed, if one has."""
+        try:
+            self.live.feed.wait(0)
+        except TimeoutError:
+            return None
+        except MboError as error:
+            return error
+        return None
+
     def status(self, key: Key) -> dict[str, Any]:
         """Say how the stream stands."""
         live, feed = self.live, self.live.feed
@@ -133,12 +143,9 @@ class Stall:
             "ended" if status.ended else "live" if not status.stale else "stale" if status.connected else "reconnecting"
         )
         reason = "" if state == "live" else "the connection is lost" if not status.connected else "records are missing"
-        try:
-            feed.wait(0)
-        except TimeoutError:
-            pass
-        except MboError as error:
-            state, reason = "lost", str(error)
+        failure = self.failure()
+        if failure is not None:
+            state, reason = "lost", str(failure)
         return {
             "state": state, "reason": "" if state == "ended" else reason, "rate": round(live.rate), "gaps": status.gaps,
             "reconnects": max(0, status.connections - 1), "skipped": live.skipped, "latency_us": _latency(feed.latency),

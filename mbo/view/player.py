@@ -97,6 +97,10 @@ class Player:
         self.playing = True
         self._last = self._clock()
 
+    def wake(self) -> None:
+        """Take no notice of the time since the last turn, in which nobody looked."""
+        self._last = self._clock()
+
     def pause(self) -> None:
         """Stay here."""
         self.playing = False

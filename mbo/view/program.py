@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mbo.store import Store
     from mbo.view.viewer import Viewer
 
+_FIRST_S: Final = 5.0
 _INDEXES: Final = 8
 """Indexes kept for the next who looks; the longest unused goes first."""
 
@@ -36,6 +38,11 @@ class Program(ABC):
 
     def turn(self) -> None:  # noqa: B027 - nothing to do where every viewer has a place of its own
         """Take in what has come; called again and again."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more will come, because of an error."""
+        return False
 
     @abstractmethod
     def close(self) -> None:
@@ -129,12 +136,21 @@ class Broadcast(Program):
         return self.live.symbols
 
     def viewer(self, symbol: str | None = None) -> Following:
-        """Begin to look, now."""
+        """Begin to look, now; where nothing has come yet, wait for it some seconds."""
+        deadline = time.monotonic() + _FIRST_S
+        while not self.symbols and time.monotonic() < deadline:
+            self.turn()
+            time.sleep(0.01)
         return Following(self._stall, symbol=symbol)
 
     def turn(self) -> None:
         """Take in what has come."""
         self._stall.turn()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the feed has given up."""
+        return self._stall.failure() is not None
 
     def close(self) -> None:
         """End the connection."""

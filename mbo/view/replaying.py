@@ -146,6 +146,10 @@ class Replay(Viewer):
         self.player.seek(time_ns)
         self._retrace()
 
+    def _on_ready(self, message: Mapping[str, Any]) -> None:
+        super()._on_ready(message)
+        self.player.wake()
+
     def _on_step(self, message: Mapping[str, Any]) -> None:
         events = int(number_of(message, "events"))
         if not -1000 <= events <= 1000:

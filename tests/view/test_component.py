@@ -37,6 +37,20 @@ def test_frames_come_once_the_component_is_ready(program: Program, sent):
     assert len(hub) == 0
 
 
+def test_time_before_the_page_is_there_does_not_pass(program, sent):
+    hub, now = Hub(), [0.0]
+    ladder = Ladder(program, hub=hub)
+    viewer = ladder.viewer
+    viewer._clock = viewer.player._clock = lambda: now[0]
+    viewer.player.wake()
+    now[0] = 13.0
+    ladder._handle_msg({"do": "ready"})
+    now[0] += 0.5
+    hub.turn()
+    header, _ = unpack(sent[0])
+    assert header["now"] == 500_000_000
+
+
 def test_page_that_stopped_somewhere_begins_there_paused(program, sent):
     hub = Hub()
     ladder = Ladder(program, hub=hub, state={"t": 20_000_000_000})

@@ -13,14 +13,15 @@ function levelsOf(words, rows) {
 
 function tradesOf(buffer, at, rows) {
   const view = new DataView(buffer, at, rows * TRADE_BYTES);
-  const trades = {rows, time: new Float64Array(rows), tick: new Int32Array(rows), size: new Uint32Array(rows), side: new Int8Array(rows)};
+  const [time, tick] = [new Float64Array(rows), new Int32Array(rows)];
+  const [size, side] = [new Uint32Array(rows), new Int8Array(rows)];
   for (let i = 0, p = 0; i < rows; i++, p += TRADE_BYTES) {
-    trades.time[i] = view.getFloat64(p, true);
-    trades.tick[i] = view.getInt32(p + 8, true);
-    trades.size[i] = view.getUint32(p + 12, true);
-    trades.side[i] = view.getInt32(p + 16, true);
+    time[i] = view.getFloat64(p, true);
+    tick[i] = view.getInt32(p + 8, true);
+    size[i] = view.getUint32(p + 12, true);
+    side[i] = view.getInt32(p + 16, true);
   }
-  return trades;
+  return {rows, time, tick, size, side};
 }
 
 // Order ids are text: they do not fit into a number.

@@ -1,14 +1,14 @@
 // The heatmap: what rested where, the best prices, the trades and the followed order, on the price axis of the ladder.
 
 import {Bins, brightStep, sizeOf} from "./bins.mjs";
-import {Stamps, drawMarks, marksOf, outline} from "./dots.mjs";
+import {Stamps, drawMarks, marksOf} from "./dots.mjs";
 import {NONE} from "./frame.mjs";
+import {drawGutter, drawHead, drawTimes, drawVolume, GUTTER} from "./heat_margins.mjs";
 import {heatTable} from "./palette.mjs";
 import {FOOT, HEAD, Surface} from "./surface.mjs";
 import {gridTimes} from "./timeview.mjs";
 import {sizeText} from "./units.mjs";
 
-const GUTTER = 58; // px of price labels
 const RECOUNT = 60; // columns after which the bright end is looked for again
 const CALM = 8; // steps the bright end may be off before the picture is painted anew
 
@@ -105,10 +105,10 @@ export class Heat {
     this.drawLife(model, view, axis, colours);
     this.drawPointer(axis, colours);
     context.restore();
-    this.drawVolume(model, view, colours);
-    this.drawTimes(grid, model.clock, view, colours);
-    this.drawGutter(model, axis, colours);
-    this.drawHead(model, view, axis, colours);
+    drawVolume(this);
+    drawTimes(this, grid);
+    drawGutter(this);
+    drawHead(this, this.pointer && this.underPointer(model, view, axis));
     this.dirty = false;
   }
 
@@ -194,127 +194,6 @@ export class Heat {
       surface.context.globalAlpha = 0.5;
       surface.fill(colours.text, Math.round(pointer.x), 0, 1, this.plotHeight);
       surface.context.globalAlpha = 1;
-    }
-  }
-
-  // Traded in each bin: bought above, sold below a common line.
-  drawVolume(model, view, colours) {
-    const {surface} = this;
-    const {columns} = model;
-    const top = surface.height - FOOT;
-    surface.fill(colours.page, 0, top, this.plotWidth, FOOT);
-    surface.fill(colours.line, 0, top, this.plotWidth, 1);
-    const wide = Math.max(1, Math.ceil(3 / view.pixels)); // bins a bar
-    const bars = [];
-    let most = 1;
-    const begin = Math.floor(Math.max(0, view.firstBin) / wide);
-    for (let bar = begin; bar * wide <= view.lastBin; bar++) {
-      let [sold, bought] = [0, 0];
-      const until = Math.min(view.shown, (bar + 1) * wide * view.perBin - 1);
-      for (let column = bar * wide * view.perBin; column <= until; column++) {
-        const slot = columns.slot(column);
-        if (slot < 0) continue;
-        sold += columns.sold[slot];
-        bought += columns.bought[slot];
-      }
-      if (sold || bought) bars.push([view.x(bar * wide), sold, bought]);
-      most = Math.max(most, sold, bought);
-    }
-    const pixels = Math.max(1, wide * view.pixels - 1);
-    const middle = top + 12;
-    surface.fill(colours.line, 0, middle, this.plotWidth, 1);
-    for (const [x, sold, bought] of bars) {
-      const up = Math.round((bought / most) * 10);
-      const down = Math.round((sold / most) * 10);
-      if (up) surface.fill(colours.bid.text, x, middle - up, pixels, up);
-      if (down) surface.fill(colours.ask.text, x, middle + 1, pixels, down);
-    }
-  }
-
-  drawTimes(grid, clock, view, colours) {
-    const {surface} = this;
-    const y = surface.height - 8;
-    surface.font(10.5);
-    const digits = grid.step < 1e9 ? 3 : 0;
-    for (const t of grid.times) {
-      const x = view.xOfTime(t);
-      const text = grid.step >= 60e9 ? clock.text(t, 0).slice(0, 5) : clock.text(t, digits);
-      if (x > 28 && x < this.plotWidth - 28) surface.text(text, x, y, colours.dim, "center");
-    }
-    surface.text("UTC", 4, y, colours.faint);
-  }
-
-  drawGutter(model, axis, colours) {
-    const {surface, board} = this;
-    const x = this.plotWidth;
-    surface.fill(colours.panel, x, 0, GUTTER, surface.height);
-    surface.fill(colours.line, x, 0, 1, surface.height);
-    surface.font(11);
-    if (axis.anchor === null) return;
-    const every = axis.rowHeight >= 16 ? 5 : 10;
-    for (let row = axis.top; row >= axis.bottom; row--) {
-      const y = axis.y(row) + axis.rowHeight / 2 + HEAD;
-      if (y < HEAD || y > surface.height - FOOT - 4) continue;
-      const tick = axis.tick(row);
-      if (row % every === 0) surface.text(model.ticks.text(tick), surface.width - 6, y + 0.5, colours.dim, "right");
-    }
-    const tag = board.hoverRow ?? null;
-    if (tag !== null) this.tag(model.ticks.text(axis.tick(tag)), axis.y(tag), colours.strong, colours.text, axis);
-    const {last} = model.header;
-    if (!last) return;
-    const row = axis.row(last[0]);
-    if (row > axis.top) this.arrow("▲", 4, model.ticks.text(last[0]), colours);
-    else if (row < axis.bottom) this.arrow("▼", surface.height - HEAD - FOOT - 14, model.ticks.text(last[0]), colours);
-    else this.tag(model.ticks.text(last[0]), axis.y(row), colours.accent, colours.onAccent, axis);
-  }
-
-  tag(text, y, colour, ink, axis) {
-    const {surface} = this;
-    if (y + axis.rowHeight > this.plotHeight + 2) return;
-    surface.fill(colour, this.plotWidth, y + HEAD, GUTTER, axis.rowHeight - 1);
-    surface.font(11.5, true);
-    surface.text(text, surface.width - 6, y + HEAD + axis.rowHeight / 2, ink, "right");
-    surface.font(11);
-  }
-
-  // The last price lies beyond the edge: which way it is.
-  arrow(sign, y, text, colours) {
-    this.surface.fill(colours.accent, this.plotWidth, y + HEAD - 4, GUTTER, 16);
-    this.surface.text(sign, this.plotWidth + 2, y + HEAD + 4, colours.onAccent);
-    this.surface.text(text, this.surface.width - 4, y + HEAD + 4, colours.onAccent, "right");
-  }
-
-  // What lies under the mouse, else what the marks mean.
-  drawHead(model, view, axis, colours) {
-    const {surface} = this;
-    surface.fill(colours.panel, 0, 0, this.plotWidth, HEAD);
-    surface.fill(colours.line, 0, HEAD - 1, this.plotWidth, 1);
-    surface.font(11);
-    const y = HEAD / 2;
-    if (this.pointer) {
-      surface.clipped(this.underPointer(model, view, axis), 8, y, this.plotWidth - 16, colours.text);
-      return;
-    }
-    const {context} = surface;
-    let x = 12;
-    for (const [side, word, colour] of [[1, "bought", colours.bid.text], [-1, "sold", colours.ask.text]]) {
-      context.save();
-      context.translate(x, y);
-      context.fillStyle = colour;
-      outline(context, side, 4);
-      context.fill();
-      context.restore();
-      surface.text(word, x + 9, y, colours.dim);
-      x += 66;
-    }
-    for (const [word, colour] of [["best bid", colours.bid.text], ["best ask", colours.ask.text]]) {
-      surface.fill(colour, x - 4, y - 1, 12, 2);
-      surface.text(word, x + 13, y, colours.dim);
-      x += 82;
-    }
-    if (view.behind) {
-      surface.font(11, true);
-      surface.text("past · F: back to the present", this.plotWidth - 8, y, colours.warn, "right");
     }
   }
 

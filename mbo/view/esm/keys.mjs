@@ -55,7 +55,8 @@ export class Keyboard {
     this.clicked = false;
     this.stop = new AbortController();
     const {signal} = this.stop;
-    document.addEventListener("pointerdown", (event) => (this.clicked = event.composedPath().includes(root)), {signal, capture: true});
+    const click = (event) => (this.clicked = event.composedPath().includes(root));
+    document.addEventListener("pointerdown", click, {signal, capture: true});
     document.addEventListener("keydown", (event) => {
       const path = event.composedPath();
       const inside = path.includes(root);

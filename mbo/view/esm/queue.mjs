@@ -106,7 +106,8 @@ export class Queue {
     surface.text(size, columns.bar, middle, colours.text);
     surface.font(11);
     surface.text(sizeText(order.ahead), columns.ahead, middle, colours.dim, "right");
-    surface.text((order.followed ? "◆" : "") + shortId(order.id), columns.id, middle, order.followed ? colours.mark : colours.dim, "right");
+    const id = (order.followed ? "◆" : "") + shortId(order.id);
+    surface.text(id, columns.id, middle, order.followed ? colours.mark : colours.dim, "right");
     const age = (model.header.now - order.since) / 1e9;
     surface.text(ageText(age), columns.age, middle, colours.dim, "right");
     this.drawn.push({id: order.id, size: order.size, ahead: order.ahead, age_s: age, iceberg: order.iceberg});
@@ -122,9 +123,11 @@ export class Queue {
     surface.text("◆ " + shortId(order.order_id, 12), 8, top + 12, colours.mark);
     surface.text(order.state.toUpperCase(), width - 8, top + 12, colours.text, "right");
     surface.font(11);
-    const place = order.state === "resting"
-      ? `${order.side} ${model.ticks.text(order.tick)} · ${sizeText(order.size)} · behind ${sizeText(order.ahead)} in ${order.orders_ahead}`
-      : `${order.side ?? ""} for ${ageText(lifeSeconds(order))}`;
+    let place = `${order.side ?? ""} for ${ageText(lifeSeconds(order))}`;
+    if (order.state === "resting") {
+      const behind = `behind ${sizeText(order.ahead)} in ${order.orders_ahead}`;
+      place = `${order.side} ${model.ticks.text(order.tick)} · ${sizeText(order.size)} · ${behind}`;
+    }
     surface.clipped(place, 8, top + 28, width - 16, colours.dim);
     const room = Math.floor((surface.height - top - 22 - HEADING - 2) / (ORDER_ROW - 2));
     order.life.slice(-room).reverse().forEach(([time, what, tick, size, ahead], i) => {

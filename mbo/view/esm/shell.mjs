@@ -65,7 +65,8 @@ export class Shell {
   update(board, depth) {
     const {model, settings, selected, colours, heat} = board;
     const active = board.active();
-    for (const [input, value] of [[this.low, settings.heat_low], [this.high, settings.heat_high || ""], [this.tapeMin, settings.tape_min]]) {
+    const {heat_low: low, heat_high: high, tape_min: least} = settings;
+    for (const [input, value] of [[this.low, low], [this.high, high || ""], [this.tapeMin, least]]) {
       if (input !== active && input.value !== String(value)) input.value = value;
     }
     const gradient = `linear-gradient(90deg, ${colours.heat.join(", ")})`;
@@ -79,7 +80,8 @@ export class Shell {
     const {queue} = model;
     setText(this.queue.heading, selected ? `QUEUE ${model.ticks.text(selected.tick)} ${selected.side.toUpperCase()}` : "QUEUE");
     const more = queue && queue.count > queue.shown ? `, first ${queue.shown}` : "";
-    setText(this.queueText, queue ? `${queue.count} order${queue.count === 1 ? "" : "s"}${more} · ${sizeText(queue.size)}` : "click a price");
+    const orders = queue && `${queue.count} order${queue.count === 1 ? "" : "s"}${more} · ${sizeText(queue.size)}`;
+    setText(this.queueText, orders ?? "click a price");
     this.letGo.hidden = !selected;
   }
 

@@ -72,7 +72,8 @@ export class StatusBar {
   }
 
   update(model, parts) {
-    setText(this.time, model.meta ? `${model.clock.date(model.header.now)} ${model.clock.text(model.header.now)} UTC` : "waiting for the server");
+    const {clock, header, meta} = model;
+    setText(this.time, meta ? `${clock.date(header.now)} ${clock.text(header.now)} UTC` : "waiting for the server");
     const seen = new Set();
     for (const [id, label, text, tone, title] of parts) {
       seen.add(id);

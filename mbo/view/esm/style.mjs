@@ -2,8 +2,8 @@
 
 export const STYLE = `
 .mbo-frame { container: mbo / inline-size; width: 100%; height: 100%; }
-.mbo { position: relative; display: grid; grid-template-rows: auto minmax(0, 1fr) auto; width: 100%; height: 100%; min-height: 420px;
-  background: var(--page); color: var(--text); font: 12px/1.35 ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas,
+.mbo { position: relative; display: grid; grid-template-rows: auto minmax(0, 1fr) auto; width: 100%; height: 100%;
+  min-height: 420px; background: var(--page); color: var(--text); font: 12px/1.35 ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas,
   "DejaVu Sans Mono", "Liberation Mono", monospace; overflow: hidden; outline: none; box-sizing: border-box; }
 .mbo *, .mbo *::before { box-sizing: border-box; }
 .mbo:focus-visible { box-shadow: inset 0 0 0 2px var(--focus); }
@@ -42,8 +42,8 @@ export const STYLE = `
 .mbo .host { position: relative; overflow: hidden; min-width: 0; min-height: 0; }
 .mbo canvas { display: block; position: absolute; top: 0; left: 0; touch-action: none; }
 .mbo .old canvas { filter: grayscale(1) opacity(.45); }
-.mbo .band { position: absolute; z-index: 3; top: 74px; left: 0; right: 0; text-align: center; padding: 7px; font-weight: 600; font-size: 14px;
-  color: #14110a; background: #ffb84d; border: solid #14110a; border-width: 1px 0; pointer-events: none; }
+.mbo .band { position: absolute; z-index: 3; top: 74px; left: 0; right: 0; text-align: center; padding: 7px; font-weight: 600;
+  font-size: 14px; color: #14110a; background: #ffb84d; border: solid #14110a; border-width: 1px 0; pointer-events: none; }
 .mbo > footer { display: flex; align-items: center; gap: 14px; padding: 4px 10px; background: var(--panel); color: var(--dim);
   border-top: 1px solid var(--line); font-size: 11px; min-height: 24px; }
 .mbo > footer b { color: var(--text); font-weight: 600; white-space: nowrap; }
