@@ -25,7 +25,7 @@ def page() -> None:
         state = chosen()
         known = state.get("symbol") in program.symbols
         ladder = Ladder(
-            program, symbol=state["symbol"] if known else None, state=state, theme=state.get("theme", "dark"),
+            program, symbol=state["symbol"] if known else None, state=state, theme="light" if state.get("theme") == "light" else "dark",
             sizing_mode="stretch_both", styles={"height": "calc(100vh - 170px)", "min-height": "560px"},
         )  # fmt: skip
     except (MboError, OSError) as error:

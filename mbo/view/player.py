@@ -36,6 +36,7 @@ class Player:
         self._clock = clock
         self._last = clock()
         self.speed = speed
+        self._sought: int | None = None
         self._restore(index.checkpoint(0))
 
     @property
@@ -109,7 +110,9 @@ class Player:
         """Move on to where the clock says, at most some 10 ms of work; gives the records that were applied."""
         now = self._clock()
         elapsed, self._last = now - self._last, now
-        if not self.playing:
+        if self._sought is not None:
+            self.seek(self._sought)
+        if not self.playing or self._sought is not None:
             return self.index.records[:0]
         index = self.index
         if self.speed == FASTEST:
@@ -134,6 +137,7 @@ class Player:
     def step(self, events: int) -> RecordArray:
         """Move on by so many events, back if below 0, and stay there; gives the records that were applied anew."""
         self.pause()
+        self._sought = None
         begin = self.place
         if events >= 0:
             for _ in range(events):
@@ -148,9 +152,14 @@ class Player:
         return self.index.records[begin : self.place]
 
     def seek(self, time_ns: int) -> None:
-        """Go to an instant: the book is that of `Records.book(at=)`; outside the data its first or last one."""
+        """Go to an instant: the book is that of `Records.book(at=)`; outside the data its first or last one.
+
+        Where the index has not come so far, the book follows it there, turn by turn.
+        """
         time_ns = max(self.index.begin_ns, min(time_ns, self.index.end_ns))
+        reached = self.index.reached
         self._go_to(self.index.place_of(time_ns))
+        self._sought = None if self.index.source.first_reaching(time_ns + 1) <= reached else time_ns
         self.now_ns = time_ns
         self._last = self._clock()
 

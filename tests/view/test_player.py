@@ -166,8 +166,9 @@ def test_nothing_is_shown_before_it_is_indexed(day):
     player.seek(index.end_ns)
     assert player.place == 0
     index.start().wait(60)
-    player.seek(index.end_ns)
+    player.turn()
     assert player.place == len(index.records)
+    assert player.now_ns == index.end_ns
 
 
 @pytest.mark.parametrize("speed", [-1, float("nan"), float("inf"), 1e9])
