@@ -44,35 +44,41 @@ CHARTS = {
 class Charts:
     """Bokeh figures that `update` streams one point to, over the time shown: a replay's charts are the day's."""
 
-    def __init__(self, viewer: Viewer, theme: str) -> None:
+    def __init__(self, viewer: Viewer, theme: str, *, live: bool) -> None:
         self._viewer = viewer
         names = [name for _, series in CHARTS.values() for name in series]
         self._source = ColumnDataSource({"time": [], **{name: [] for name in names}})
-        self._colours = COLOURS[theme]
         self._seen: Any = None
-        figures = [self._figure(name) for name in CHARTS]
-        self.layout = gridplot([figures], toolbar_location=None, sizing_mode="stretch_width", merge_tools=False)
+        self._figures = [self._figure(name) for name in CHARTS if live or name != "latency"]
+        self.dress(theme)
+        self.layout = gridplot([self._figures], toolbar_location=None, sizing_mode="stretch_width", merge_tools=False)
 
     def _figure(self, name: str) -> Any:
         title, series = CHARTS[name]
-        colours = self._colours
         chart = figure(
             title=title, height=150, min_width=200, sizing_mode="stretch_width", x_axis_type="datetime", tools="",
-            background_fill_color=colours["paper"], border_fill_color=colours["paper"], outline_line_color=None,
+            outline_line_color=None,
         )  # fmt: skip
         chart.toolbar.logo = None
         chart.toolbar_location = None
-        chart.title.text_color = colours["ink"]
         chart.title.text_font_size = "12px"
-        chart.grid.grid_line_color = colours["grid"]
-        chart.axis.major_label_text_color = chart.axis.axis_line_color = colours["ink"]
         chart.axis.major_tick_line_color = chart.axis.minor_tick_line_color = None
         chart.xaxis.formatter = DatetimeTickFormatter(seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M")
         chart.xaxis.ticker.desired_num_ticks = 4
-        for place, one in enumerate(series):
-            colour = colours[("one", "two", "three")[place]]
-            chart.step("time", one, source=self._source, mode="after", color=colour, line_width=1.5)
+        for one in series:
+            chart.step("time", one, source=self._source, mode="after", line_width=1.5)
         return chart
+
+    def dress(self, theme: str) -> None:
+        """Give them the colours of a theme."""
+        colours = COLOURS[theme]
+        for chart in self._figures:
+            chart.background_fill_color = chart.border_fill_color = colours["paper"]
+            chart.title.text_color = colours["ink"]
+            chart.grid.grid_line_color = colours["grid"]
+            chart.axis.major_label_text_color = chart.axis.axis_line_color = colours["ink"]
+            for line, name in zip(chart.renderers, ("one", "two", "three"), strict=False):
+                line.glyph.line_color = colours[name]
 
     def update(self) -> None:
         """Add the viewer's present; after a jump in time the charts begin anew."""

@@ -29,6 +29,7 @@ class Ladder(JSComponent):
 
     state = param.Dict(default={}, doc="What the viewer has chosen: symbol, theme, palette, grouping and the like.")
     theme = param.Selector(default="dark", objects=["dark", "light"])
+    whole_page = param.Boolean(default=False, doc="Whether keys are meant for it before anybody has clicked on it.")
 
     _esm: ClassVar[str] = esm()
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
     from mbo.book import Books
 
+_OPTIONS: Final = {
+    "snapshot": True,
+    "ts_out": True,
+    "heartbeat_s": 5,
+}  # its sending times are what latency is measured from
 _WAITING: Final = 1 << 21  # records that may wait for the screen: 117 MB, four seconds at half a million a second
 _WATCHED: Final = 64  # books with a history, the first to come
 
@@ -46,7 +51,7 @@ class Live:
         self._overrun = False
         self._lock = threading.Lock()
         self._rest: RecordArray | None = None  # of an event that is not over
-        self.feed = Feed(url, symbols, tap=self._tap, **({"snapshot": True} | options))
+        self.feed = Feed(url, symbols, tap=self._tap, **(_OPTIONS | options))
         self._rates: deque[tuple[float, int]] = deque(maxlen=120)
 
     def start(self) -> Self:

@@ -107,8 +107,8 @@ class Scene:
         """Put into `delta` how much each level grew without its trades since some columns ago, and say how long that is (s)."""
         history = self.history
         back = max(1, round(STACKED_S * NS_PER_S / history.column_ns))
-        then = column - back
-        if not 0 <= then < history.count:
+        then = max(0, column - back)
+        if not then < min(column, history.count):
             return 0.0
         base, cells = int(history.columns["base"][then]), history.cells[then]
         since = (then + 1) * history.column_ns

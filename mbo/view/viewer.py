@@ -167,6 +167,8 @@ class Viewer(ABC):
             return
         self._sent_parts["head"] = head + column.to_bytes(8, "little")
         self._columns[missing] = True
+        if column < len(self._columns):
+            self._columns[column] = False  # it is not over: the whole one follows
         rows = np.concatenate([drawn.column, history.columns[missing]])
         cells = np.concatenate([drawn.cells, history.cells[missing]])
         if len(rows):

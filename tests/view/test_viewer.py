@@ -13,7 +13,7 @@ from mbo.view import Hub, Live, Recorded
 from mbo.view import scene as scene_module
 from mbo.view.following import Following
 from mbo.view.frame import FOLLOWED, ICEBERG, pack, part, unpack
-from mbo.view.history import CELLS
+from mbo.view.history import CELLS, shade
 from mbo.view.program import Broadcast
 from mbo.view.scene import RECENT_S
 from tests.builders import write
@@ -241,6 +241,23 @@ def test_columns_are_the_books_at_their_ends(program, day):
                 place = int(index.ticks.of([level.price])[0]) - int(row["base"])
                 if 0 <= place < CELLS:
                     assert cells[place] == min(255, round(1 + 15 * np.log2(level.size)))
+
+
+def test_column_that_was_not_over_comes_whole_later(program):
+    screen = Screen(program.viewer("SIM1"))
+    index = screen.viewer.index
+    width = index.history.column_ns
+    screen.say(do="seek", t=20 * width + 10)
+    for _ in range(3):
+        screen.look(1)
+    screen.say(do="seek", t=10 * width + 10)  # into a column that was whole
+    screen.say(do="seek", t=20 * width + 10)
+    for _ in range(3):
+        screen.look(1)
+    for number in range(20):
+        row, cells = screen.columns[number]
+        assert row == index.history.columns[number]
+        assert np.array_equal(cells, shade(index.history.cells[number]))
 
 
 def test_queue_of_a_level_and_a_followed_order(program, day):

@@ -19,7 +19,8 @@ import {Tape} from "./tape.mjs";
 import {TimeView} from "./timeview.mjs";
 import {Toolbar} from "./toolbar.mjs";
 
-const TICK_MS = 250; // of what is written in words
+const TICK_MS = 200; // of what is written in words
+const QUIET_MS = 1500; // after which the words have said everything
 const AGES_MS = 200; // of the queue's ages
 const ACK_EVERY = 2;
 
@@ -51,6 +52,7 @@ export class Board {
     this.lagMs = null;
     this.pending = 0; // number of the frame to acknowledge
     this.acknowledged = 0;
+    this.shownFrame = 0; // number of the last frame that was drawn
     this.frames = {drawn: 0, times: [], ms: 0};
     this.motion = matchMedia("(prefers-reduced-motion: reduce)");
     this.actions = new Actions(this, send);
@@ -85,11 +87,14 @@ export class Board {
     const {header} = frame;
     const changed = this.model.apply(frame, (number) => this.heat.columnChanged(number));
     this.frameMs = performance.now();
+    if (header.record !== this.record) this.recordMs = this.frameMs;
+    this.record = header.record;
     if (header.clock_ms) this.lagMs = Date.now() - header.clock_ms;
     this.staleMs = header.flags?.stale ? (this.staleMs ?? this.frameMs) : null;
     this.pending = header.n;
     if (changed.has("epoch")) this.begin(changed);
     if (changed.has("meta")) this.axis.shift = this.model.ticks.shift;
+    this.queueCame ||= changed.has("queue");
     if (changed.has("queue")) this.selected = header.queue && {side: header.queue.side, tick: header.queue.tick};
     const said = `${header.playing} ${header.speed} ${this.model.meta?.symbol} ${this.selected?.side} ${this.selected?.tick}`;
     this.saySoon ||= said !== this.said;
@@ -145,10 +150,18 @@ export class Board {
   }
 
   resized() {
-    if (!this.panels) return;
+    this.sizes = "old";
+    this.wake();
+  }
+
+  measure() {
+    this.sizes = "new";
+    for (const panel of Object.values(this.panels)) {
+      panel.surface.measure();
+      panel.dirty = true;
+    }
     this.axis.resize(Math.max(20, this.ladder.plotHeight));
     this.look++;
-    this.redraw();
   }
 
   redraw() {
@@ -191,10 +204,7 @@ export class Board {
     if (!this.dialog) {
       this.dialog = helpDialog();
       this.root.append(this.dialog);
-      this.dialog.addEventListener("close", () => this.returnTo?.focus());
     }
-    const before = this.active();
-    this.returnTo = before && this.root.contains(before) ? before : this.root;
     this.dialog.showModal();
   }
 
@@ -209,6 +219,7 @@ export class Board {
     const elapsed = now - (this.drawnAt ?? now);
     this.drawnAt = now;
     const begin = performance.now();
+    if (this.sizes === "old") this.measure();
     const anchor = this.axis.anchor;
     const moving = this.axis.follow(this.model.middle, elapsed, this.still);
     if (anchor !== this.axis.anchor) this.mark("axis");
@@ -225,10 +236,13 @@ export class Board {
       drew = true;
     }
     if (this.saySoon) this.tick();
+    else if (this.queueCame) this.shell.update(this, this.depth);
+    this.queueCame = false;
     if (this.pending - this.acknowledged >= ACK_EVERY) {
       this.acknowledged = this.pending;
       this.send({do: "ack", n: this.pending});
     }
+    this.shownFrame = this.pending;
     if (drew) this.count(now, performance.now() - begin);
     if (moving || (this.ladder.fading && !this.still)) this.wake();
   }
@@ -260,11 +274,16 @@ export class Board {
       nowMs: now, frameMs: this.frameMs, meta: model.meta, header: model.header, status: model.status, connected: this.connected,
       hidden: document.hidden, staleMs: this.staleMs,
     });
+    const quiet = now - Math.max(this.frameMs ?? 0, this.drawnAt ?? 0) > QUIET_MS;
+    if (quiet && this.wasQuiet && !this.stale) return;
+    this.wasQuiet = quiet && !this.stale;
     this.shell.old(this.stale && staleText(this.stale, now));
     this.toolbar.update(model, this.settings, this.active());
     this.toolbar.recentre.dataset.held = String(this.axis.held);
     this.shell.update(this, this.depth);
-    this.statusBar.update(model, partsOf({model, stale: this.stale, lagMs: this.lagMs, fps: this.fps, drawMs: this.frames.ms}));
+    const {fps, lagMs, stale} = this;
+    const quietS = (now - (this.recordMs ?? now)) / 1000;
+    this.statusBar.update(model, partsOf({model, stale, quietS, lagMs, fps, drawMs: this.frames.ms}));
     const text = bookText(model);
     if (this.shell.text.textContent !== text) this.shell.text.textContent = text;
     this.root.setAttribute("aria-label", model.meta ? `Order book of ${model.meta.symbol}` : "Order book");

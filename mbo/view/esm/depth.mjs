@@ -17,13 +17,13 @@ export function imbalanceOf(bids, asks) {
   return [bid, ask, bid + ask ? (100 * bid) / (bid + ask) : null];
 }
 
-// [ticks from the middle, sum] of each level, nearest first.
-export function summed({words, rows}, middle) {
+// [ticks outwards from the middle (below 0 where the book is crossed), sum] of each level, best first.
+export function summed({words, rows}, middle, sign) {
   const points = [];
   let sum = 0;
   for (let i = 0; i < rows; i++) {
     sum += words[4 * i + 1];
-    points.push([Math.abs(words[4 * i] - middle), sum]);
+    points.push([sign * (words[4 * i] - middle), sum]);
   }
   return points;
 }
@@ -48,9 +48,9 @@ export class Depth {
     const [bid, ask, share] = imbalanceOf(model.bids, model.asks);
     this.drawImbalance(bid, ask, share);
     if (middle === null) return;
-    const sides = [summed(model.bids, middle), summed(model.asks, middle)];
+    const sides = [summed(model.bids, middle, -1), summed(model.asks, middle, 1)];
     this.fit(sides, board.axis.group);
-    const within = sides.map((points) => points.filter(([far]) => far <= this.span));
+    const within = sides.map((points) => points.filter(([far]) => Math.abs(far) <= this.span));
     const most = Math.max(1, ...within.map((points) => points.at(-1)?.[1] ?? 0));
     if (most > this.most || most < 0.55 * this.most) this.most = most * 1.15;
     const [top, bottom] = [26, height - 18];
@@ -106,7 +106,9 @@ export class Depth {
     surface.text(price(middle + this.span), width - 4, bottom + 9, colours.dim, "right");
     const [bid, , , ask] = model.header.bbo;
     if (bid !== null && ask !== null) {
-      surface.text(`spread ${ask - bid} tick${ask - bid === 1 ? "" : "s"}`, width / 2, bottom + 9, colours.dim, "center");
+      const ticks = Math.abs(ask - bid);
+      const word = ask > bid ? "spread" : ask < bid ? "crossed by" : "locked,";
+      surface.text(`${word} ${ticks} tick${ticks === 1 ? "" : "s"}`, width / 2, bottom + 9, colours.dim, "center");
     }
     surface.font(11.5, true);
     const total = (points) => "Σ " + sizeText(points.at(-1)?.[1] ?? 0);

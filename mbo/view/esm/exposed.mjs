@@ -7,7 +7,7 @@ export function expose(board, id) {
     ready: () => true,
     drawn: () => board.frames.drawn,
     draw_ms: () => board.frames.ms,
-    n: () => of("n") ?? 0,
+    n: () => board.shownFrame,
     record: () => of("record") ?? 0,
     event: () => of("event") ?? 0,
     now: () => of("now"),

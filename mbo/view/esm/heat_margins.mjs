@@ -48,7 +48,7 @@ export function drawTimes({board, plotWidth, surface}, grid) {
   for (const t of grid.times) {
     const x = view.xOfTime(t);
     const text = grid.step >= 60e9 ? clock.text(t, 0).slice(0, 5) : clock.text(t, digits);
-    if (x > 28 && x < plotWidth - 28) surface.text(text, x, y, colours.dim, "center");
+    if (x > 58 && x < plotWidth - 28) surface.text(text, x, y, colours.dim, "center");
   }
   surface.text("UTC", 4, y, colours.faint);
 }

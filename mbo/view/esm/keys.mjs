@@ -49,10 +49,10 @@ export function actionOf(event, target) {
   return ACTIONS.get(key) ?? null;
 }
 
-// Listens on the page: keys count while the focus is inside, or nowhere and the last click was inside.
+// Listens on the page: keys count while the focus is inside, or nowhere and the last click was inside (or the page is all its own).
 export class Keyboard {
-  constructor(root, actions) {
-    this.clicked = false;
+  constructor(root, actions, wholePage = false) {
+    this.clicked = Boolean(wholePage);
     this.stop = new AbortController();
     const {signal} = this.stop;
     const click = (event) => (this.clicked = event.composedPath().includes(root));

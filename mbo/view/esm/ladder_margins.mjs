@@ -52,7 +52,7 @@ export function hatch({board, places, surface}, half, y, height) {
     context.moveTo(x, y + height);
     context.lineTo(x + height, y);
   }
-  context.strokeStyle = board.colours.line;
+  context.strokeStyle = board.colours.strong;
   context.lineWidth = 1;
   context.stroke();
   context.restore();
@@ -87,7 +87,7 @@ export function drawTotals({board, places, surface}) {
   surface.fill(colours.line, 0, top, surface.width, 1);
   const middle = places.price.x + places.price.width / 2;
   surface.font(11);
-  surface.text("whole book", middle, top + 12, colours.dim, "center");
+  surface.text("book", middle, top + 12, colours.dim, "center");
   surface.text(`${sizeText(bids)} in ${sizeText(bidOrders)} orders`, places.price.x - 8, top + 12, colours.bid.text, "right");
   const right = places.price.x + places.price.width + 8;
   surface.text(`${sizeText(asks)} in ${sizeText(askOrders)} orders`, right, top + 12, colours.ask.text);

@@ -16,16 +16,19 @@ export function render({model, el}) {
     if (board.connected) model.send_msg(message);
   };
   const board = new Board(root, send, {theme: model.theme, ...given});
-  const keyboard = new Keyboard(root, board.actions);
+  const keyboard = new Keyboard(root, board.actions, model.whole_page);
   // A click takes the focus back from a button or a list, so that the next key is a command again.
+  let byMouse = false;
+  root.addEventListener("keydown", () => (byMouse = false), {capture: true});
   root.addEventListener("pointerdown", (event) => {
+    byMouse = true;
     if (!event.target.closest("button, input, select, dialog")) root.focus({preventScroll: true});
   });
   root.addEventListener("click", (event) => {
     if (event.detail > 0 && event.target.closest("button") && !event.target.closest("dialog")) root.focus({preventScroll: true});
   });
   root.addEventListener("change", (event) => {
-    if (event.target.tagName === "SELECT") root.focus({preventScroll: true});
+    if (byMouse && event.target.tagName === "SELECT") root.focus({preventScroll: true});
   });
   let broken = false;
   model.on("msg:custom", (data) => {

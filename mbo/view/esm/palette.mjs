@@ -2,7 +2,7 @@
 
 const DARK = {
   name: "dark", page: "#0b0e14", panel: "#10141d", band: "#131926", line: "#1f2737", strong: "#33405a",
-  text: "#dbe3ee", dim: "#8f9cb0", faint: "#76849a", accent: "#ffd75e", onAccent: "#14110a", mark: "#ffd75e",
+  text: "#dbe3ee", dim: "#99a6b9", faint: "#8693a8", accent: "#ffd75e", onAccent: "#14110a", mark: "#ffd75e",
   good: "#7fd6a4", bad: "#e39ad8", hover: "#1b2435", selected: "#22324c", warn: "#ffb86b", error: "#ff8f8f", void: "#0d1118",
 };
 const LIGHT = {

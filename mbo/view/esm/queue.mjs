@@ -123,7 +123,7 @@ export class Queue {
     surface.text("◆ " + shortId(order.order_id, 12), 8, top + 12, colours.mark);
     surface.text(order.state.toUpperCase(), width - 8, top + 12, colours.text, "right");
     surface.font(11);
-    let place = `${order.side ?? ""} for ${ageText(lifeSeconds(order))}`;
+    let place = `after ${ageText(lifeSeconds(order))}`;
     if (order.state === "resting") {
       const behind = `behind ${sizeText(order.ahead)} in ${order.orders_ahead}`;
       place = `${order.side} ${model.ticks.text(order.tick)} · ${sizeText(order.size)} · ${behind}`;

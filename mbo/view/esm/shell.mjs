@@ -22,11 +22,14 @@ const small = (testid, label, text, run, options = {}) =>
 export class Shell {
   constructor(root, actions, toolbar, status) {
     this.root = root;
-    const set = (name) => (event) => this.setNumber(name, event.target, actions);
+    const set = (name) => ({
+      change: (event) => this.setNumber(name, event.target, actions),
+      keydown: (event) => event.key === "Enter" && this.finish(name, event.target, actions),
+    });
     this.legend = element("span", {className: "legend", "aria-hidden": "true"});
-    this.low = amount("heat-low", "Size at which colours begin", {min: 1, max: 1000000, on: {change: set("heat_low")}});
+    this.low = amount("heat-low", "Size at which colours begin", {min: 1, max: 1000000, on: set("heat_low")});
     this.high = amount("heat-high", "Size of the brightest colour; empty: as the sizes are", {
-      min: 0, max: 1000000, placeholder: "auto", on: {change: set("heat_high")},
+      min: 0, max: 1000000, placeholder: "auto", on: set("heat_high"),
     });
     this.heat = panel("heat", "HEATMAP", [
       element("label", {}, ["from", this.low]), this.legend, element("label", {}, ["to", this.high]),
@@ -39,7 +42,7 @@ export class Shell {
     this.ladder = panel("ladder", "LADDER", [
       this.windows, this.sums, small("clear", "Clear the recent trades (C)", "clear recent", () => actions.clear()),
     ]);
-    this.tapeMin = amount("tape-min", "Smallest trade on the tape", {min: 1, max: 1000000000, on: {change: set("tape_min")}});
+    this.tapeMin = amount("tape-min", "Smallest trade on the tape", {min: 1, max: 1000000000, on: set("tape_min")});
     this.tape = panel("tape", "TIME & SALES", [element("label", {}, ["size ≥", this.tapeMin])]);
     this.depthText = element("span");
     this.depth = panel("depth", "DEPTH", [this.depthText]);
@@ -58,6 +61,10 @@ export class Shell {
     const value = input.value === "" ? 0 : Math.round(Number(input.value));
     const least = name === "heat_high" ? 0 : 1;
     actions.set(name, Number.isFinite(value) ? Math.max(least, Math.min(1e9, value)) : least);
+  }
+
+  finish(name, input, actions) {
+    this.setNumber(name, input, actions);
     actions.board.root.focus();
   }
 

@@ -3,7 +3,8 @@
 import {element, setText} from "./dom.mjs";
 import {sizeText, speedText} from "./units.mjs";
 
-const SILENCE_MS = 1000;
+const QUIET_S = 3; // without a message: not yet stale, but to be known
+const SILENCE_MS = 800; // with a tick: within a second
 
 // Whether the picture is old, since when (ms) and why. `nowMs` and `frameMs` are the browser's own clock.
 export function staleness({nowMs, frameMs, meta, header, status, connected, hidden, staleMs}) {
@@ -32,12 +33,13 @@ const STATES = {
 const triple = (values, unit) => values.map((v) => (v < 10 ? v.toFixed(1) : v.toFixed(0))).join(" / ") + " " + unit;
 
 // [testid, label, text, tone] of every part of the bar that has something to say.
-export function partsOf({model, stale, lagMs, fps, drawMs}) {
+export function partsOf({model, stale, quietS = 0, lagMs, fps, drawMs}) {
   const {header, meta, status} = model;
   const parts = [];
   const say = (id, label, text, tone = "") => parts.push([id, label, text, tone]);
   const state = stale ? stale.word.toLowerCase() : (STATES[status.state] ?? "waiting");
   say("state", "", state, stale ? "error" : status.state === "live" || status.state === "replay" ? "good" : "");
+  if (meta?.source === "live" && !stale && quietS >= QUIET_S) say("quiet", "", `no message for ${Math.floor(quietS)} s`, "warn");
   if (meta?.controls?.speed) say("speed", "speed", speedText(header.speed));
   if (!header.record) say("synced", "", "no book yet");
   else if (!header.flags.synced) say("synced", "", "partial book: began mid-session", "warn");

@@ -3,14 +3,14 @@
 export const STYLE = `
 .mbo-frame { container: mbo / inline-size; width: 100%; height: 100%; }
 .mbo { position: relative; display: grid; grid-template-rows: auto minmax(0, 1fr) auto; width: 100%; height: 100%;
-  min-height: 420px; background: var(--page); color: var(--text); font: 12px/1.35 ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas,
-  "DejaVu Sans Mono", "Liberation Mono", monospace; overflow: hidden; outline: none; box-sizing: border-box; }
+  min-height: 420px; background: var(--page); color: var(--text); font: 12px/1.35 ui-monospace, "SF Mono", "Cascadia Mono",
+  Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace; overflow: hidden; outline: none; box-sizing: border-box; }
 .mbo *, .mbo *::before { box-sizing: border-box; }
 .mbo:focus-visible { box-shadow: inset 0 0 0 2px var(--focus); }
 .mbo [hidden] { display: none !important; }
 .mbo .toolbar { display: flex; align-items: flex-end; gap: 10px; padding: 6px 10px; background: var(--panel);
   border-bottom: 1px solid var(--line); }
-.mbo .toolbar .space { flex: 0 0 0; }
+.mbo .toolbar .space { margin-left: auto; }
 .mbo .group { display: flex; align-items: flex-end; gap: 4px; }
 .mbo .name { font-size: 15px; align-self: center; }
 .mbo .field { display: flex; flex-direction: column; gap: 1px; font-size: 10.5px; color: var(--dim); }

@@ -14,12 +14,12 @@ export class Surface {
     this.context = this.canvas.getContext("2d", {alpha: false});
     this.width = this.height = 0;
     this.ratio = 1;
-    this.resized = resized;
-    this.observer = new ResizeObserver(() => this.measure());
+    this.observer = new ResizeObserver(resized);
     this.observer.observe(host);
     this.measure();
   }
 
+  // Takes its host's size. A canvas that changes its size is empty: only to be called where it is drawn at once.
   measure() {
     const ratio = globalThis.devicePixelRatio || 1;
     const width = Math.max(1, Math.floor(this.host.clientWidth));
@@ -32,7 +32,6 @@ export class Surface {
     this.canvas.style.height = height + "px";
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.context.textBaseline = "middle";
-    this.resized();
   }
 
   font(size, bold = false) {

@@ -91,9 +91,11 @@ export function ageText(seconds) {
 // At most five signs, so that a column keeps its width.
 export function sizeText(size) {
   if (size < 100_000) return "" + size;
-  if (size < 9_995_000) return (size / 1000).toFixed(size < 999_500 ? 0 : 1).slice(0, 5) + "k";
-  if (size < 9_995_000_000) return (size / 1e6).toFixed(size < 99_950_000 ? 1 : 0) + "M";
-  return (size / 1e9).toFixed(0) + "G";
+  if (size < 999_500) return Math.round(size / 1000) + "k";
+  if (size < 9_995_000) return (size / 1e6).toFixed(2) + "M";
+  if (size < 99_950_000) return (size / 1e6).toFixed(1) + "M";
+  if (size < 9_999_500_000) return Math.round(size / 1e6) + "M";
+  return Math.round(size / 1e9) + "G";
 }
 
 export const speedText = (speed) => (speed === 0 ? "max" : `${speed}×`);
