@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience proof lint bench session clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience proof independent lint bench session clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -62,8 +62,12 @@ test-resilience: venv ## live stream and store under faults: torn frames, resets
 notebooks: venv ## run the notebooks; what their checked cells give has to be what is committed
 	$(PYTEST) --nbval-lax notebooks || [ $$? = 5 -a -n "$$PYTEST_ADDOPTS" ]  # which may leave none
 
-proof: venv ## every short sequence of messages, every state of small books, generated histories, planted faults (4 to 10 minutes)
+proof: venv ## every short sequence of messages, every state of small books, generated histories, planted faults (5 to 11 minutes)
 	$(PYTEST) -m proof tests
+
+independent: venv ## every fill of CLX5 (MBO_DATA) and of the simulated session before the independent package mbo-queue
+	@$(PIP) --target .bench --upgrade --no-deps --require-hashes -r tests/bench-requirements.txt
+	PYTHONPATH="$(CURDIR)/.bench" $(PYTEST) tests/verification/test_independent.py
 
 lint: venv ## ruff's rules and format, mypy strict on the package
 	.venv/bin/ruff check --no-cache .
@@ -77,7 +81,7 @@ session: venv ## regenerate the bundled simulated session, byte for byte
 	.venv/bin/python tests/golden/make.py
 
 clean: ## remove caches, builds and out/ (.venv stays: rm -r .venv)
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist out
+	rm -rf .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist out
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is not there yet says so. The change that brings one replaces its line with a rule.

@@ -1,4 +1,4 @@
-"""The main job, end to end: stream the records over TCP, rebuild every book, store and write what came of it."""
+"""The main job, end to end: stream the records over TCP, rebuild every book, store, verify and write what came of it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from mbo.progress import track
 from mbo.selection import book_keys
 from mbo.store import Store
 from mbo.units import NS_PER_S
+from mbo.verification import verify
 
 if TYPE_CHECKING:
     from mbo.book import Book, Books
     from mbo.live.latency import Latency
     from mbo.replay import Records
     from mbo.store.report import Report
+    from mbo.verification import Report as Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Outcome:
     stored: Report | None
     """What the store has of the files; None where none was asked for."""
     store: str | None
+    verification: Verification | None
+    """How the rules held; None where that was not asked for."""
 
 
 MBP_FORMATS: Final = (".dbn.zst", ".json")
@@ -61,13 +65,20 @@ _OPEN_BOOKS: Final = 64  # whose files are written in one pass: some systems let
 
 
 def run(
-    day: Records, out: str | Path, *, rate: float | None = None, strict: bool = False, store: str | bool = True
+    day: Records,
+    out: str | Path,
+    *,
+    rate: float | None = None,
+    strict: bool = False,
+    store: str | bool = True,
+    verified: bool = True,
 ) -> Outcome:
-    """Stream the files of `day` from a gateway of their own over TCP, rebuild all books, and store and write what came of it.
+    """Stream the files of `day` from a gateway of their own over TCP, rebuild all books; store, verify and write what came of it.
 
     `rate` is in records a second; without, they come as fast as they are applied. Every record sent has to arrive and be applied,
     or else `LostError`. What was streamed is stored in `store`, the URL of one; or in `out/store`, where it takes the place of
-    files that have the same messages (elsewhere that is an error); or nowhere if that is False.
+    files that have the same messages (elsewhere that is an error); or nowhere if that is False. Unless `verified` is False, every
+    record is checked by the rules too (`mbo.verify`); a rule that is broken is reported and raises nothing.
 
     Of each instrument `out/SYMBOL.book.json`, the final book, and its MBP-10 records as `out/SYMBOL.mbp-10.dbn.zst` and
     `out/SYMBOL.mbp-10.json` (see `mbo.formats`); of all `out/summary.json`. Nothing is written before all of the data has been
@@ -76,6 +87,7 @@ def run(
     out = Path(out)
     books, sent, elapsed, latency = _stream(day, rate, strict)
     url, stored = _store(day, out, store)
+    verification = verify(day) if verified else None
     statuses = [book.status for book in books.values()]
     named = _named(books)
     files = {name: write_json(out / f"{name}.book.json", book.document()) for name, book in named.items()}
@@ -91,6 +103,7 @@ def run(
         "messages_per_s": round(messages / elapsed) if elapsed else None,
         "rate": rate,
         "store": None if stored is None else {"url": url, "rows": stored.rows},
+        "rules": None if verification is None else _rules_summary(verification),
         "latency_ns": {"from": "sending" if rate is None else "due time"} | latency.document(),
         "books": {
             name: _book_summary(book) | {"mbp_10_records": max(mbp_files[name].values())}
@@ -98,7 +111,9 @@ def run(
         },
     }
     summary_file = write_json(out / "summary.json", summary)
-    return Outcome(books, sent, messages, events, elapsed, rate, latency, files, summary_file, mbp_files, stored, url)
+    return Outcome(
+        books, sent, messages, events, elapsed, rate, latency, files, summary_file, mbp_files, stored, url, verification
+    )  # fmt: skip
 
 
 def _stream(day: Records, rate: float | None, strict: bool) -> tuple[Books, int, float, Latency]:
@@ -174,6 +189,11 @@ def _named(books: Books) -> dict[str, Book]:
             name += f".{book.status.instrument_id}"
         named[name] = book
     return named
+
+
+def _rules_summary(verification: Verification) -> dict[str, Any]:
+    names = ("ok", "checked", "explained", "unexplained", "broken")
+    return {"count": len(verification.rules)} | {name: getattr(verification, name) for name in names}
 
 
 def _book_summary(book: Book) -> dict[str, Any]:

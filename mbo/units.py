@@ -11,7 +11,7 @@ import operator
 import re
 from typing import Any, Final
 
-from mbo.errors import TimeError
+from mbo.errors import RequestError, TimeError
 
 PRICE_SCALE: Final = 1_000_000_000
 """Units in one currency unit."""
@@ -31,6 +31,14 @@ _ISO = re.compile(
     r"\s*(Z|UTC|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?",
     re.ASCII,
 )
+_INTERVAL_UNITS = {
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "h": 3_600 * NS_PER_S,
+    "d": 86_400 * NS_PER_S,
+}
 
 
 def parse_time(value: object) -> int:
@@ -58,6 +66,18 @@ def parse_time(value: object) -> int:
         return _in_range(operator.index(value), value)  # type: ignore[arg-type]
     except TypeError:
         raise TimeError(f"{value!r} is not a time: give ISO 8601 text, nanoseconds since 1970 or a datetime") from None
+
+
+def parse_interval(interval: object) -> int:
+    """Read an interval such as "500us", "250ms", "1s", "5m", "1h" or "1d" as nanoseconds.
+
+    >>> parse_interval("250ms")
+    250000000
+    """
+    found = re.fullmatch(r"([1-9]\d{0,8})(us|ms|s|m|h|d)", str(interval), re.ASCII)
+    if not found:
+        raise RequestError(f"{interval!r} is not an interval: write '250ms', '1s', '5m', '1h' or '1d'")
+    return int(found[1]) * _INTERVAL_UNITS[found[2]]
 
 
 def _numpy_ns(moment: Any) -> int:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbo.errors import TimeError
-from mbo.units import UNDEF_PRICE, UNDEF_TIMESTAMP, decimals_of, format_price, format_time, parse_time
+from mbo.errors import RequestError, TimeError
+from mbo.units import UNDEF_PRICE, UNDEF_TIMESTAMP, decimals_of, format_price, format_time, parse_interval, parse_time
 
 pd = pytest.importorskip("pandas", reason="pandas comes with the databento package")
 
@@ -142,3 +142,17 @@ def test_decimals_show_every_price_and_no_fewer_would(values):
     known = [price for price in values if price != UNDEF_PRICE]
     assert all(price % 10 ** (9 - places) == 0 for price in known)
     assert places == 0 or any(price % 10 ** (10 - places) for price in known)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("500us", 500_000), ("250ms", 250_000_000), ("1s", 10**9), ("5m", 300 * 10**9), ("2h", 7_200 * 10**9)],
+)
+def test_an_interval_is_read_as_nanoseconds(text, expected):
+    assert parse_interval(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "1", "0s", "-1s", "1.5s", "s", "1 s", "1w", 5])
+def test_what_is_no_interval_is_refused(text):
+    with pytest.raises(RequestError, match="is not an interval"):
+        parse_interval(text)

@@ -14,7 +14,6 @@ from mbo.analytics.columns import (
     book_columns,
     by_book,
     columns,
-    interval_ns,
     keys_of,
     nullable,
     prices,
@@ -23,7 +22,7 @@ from mbo.analytics.quotes import interval_starts
 from mbo.errors import RequestError
 from mbo.records import Action, Side
 from mbo.schemas import times_column
-from mbo.units import PRICE_SCALE, UNDEF_PRICE
+from mbo.units import PRICE_SCALE, UNDEF_PRICE, parse_interval
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +55,7 @@ def bars(trades: Source, every: str | int | float, *, by: BarsBy = "time") -> pa
     if by == "time":
         if not isinstance(every, str):
             raise RequestError(f"every={every!r}: bars by time need an interval such as '1m'")
-        ts = interval_starts(rows["ts_recv"], interval_ns(every))
+        ts = interval_starts(rows["ts_recv"], parse_interval(every))
         begins = first | (np.diff(ts, prepend=-1) != 0)
         if (
             len(ts) and (np.diff(ts)[~first[1:]] < 0).any()

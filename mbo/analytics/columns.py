@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from mbo.errors import RequestError
 from mbo.records import MBO_DTYPE, MBO_LENGTH, RTYPE_MBO, RecordArray, as_records
 from mbo.schemas import times_column
-from mbo.units import NS_PER_S, UNDEF_PRICE, UNDEF_TIMESTAMP
+from mbo.units import UNDEF_PRICE, UNDEF_TIMESTAMP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,26 +33,6 @@ _KINDS: Final = {
 }
 _RECORD_COLUMNS: Final = (*KEYS, "order_id", "action", "side", "price", "size", "flags")
 _RECORD_EXTRAS: Final = ("channel_id", "ts_in_delta", "sequence")
-_UNITS: Final = {
-    "us": 1_000,
-    "ms": 1_000_000,
-    "s": NS_PER_S,
-    "m": 60 * NS_PER_S,
-    "h": 3_600 * NS_PER_S,
-    "d": 86_400 * NS_PER_S,
-}
-
-
-def interval_ns(interval: str) -> int:
-    """Read an interval such as "500us", "250ms", "1s", "5m", "1h" or "1d" as nanoseconds.
-
-    >>> interval_ns("250ms")
-    250000000
-    """
-    found = re.fullmatch(r"([1-9]\d{0,8})(us|ms|s|m|h|d)", str(interval), re.ASCII)
-    if not found:
-        raise RequestError(f"{interval!r} is not an interval: write '250ms', '1s', '5m', '1h' or '1d'")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 # ---------------------------------------------------------------- in

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from mbo.analytics.columns import Array, Columns, Source, columns, interval_ns, nullable, reader
+from mbo.analytics.columns import Array, Columns, Source, columns, nullable, reader
 from mbo.errors import RequestError
-from mbo.units import UNDEF_TIMESTAMP
+from mbo.units import UNDEF_TIMESTAMP, parse_interval
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def fill_probability(
     """
     import pyarrow as pa
 
-    limit = _NEVER if within is None else interval_ns(within)
+    limit = _NEVER if within is None else parse_interval(within)
     opened = reader(lifetimes)
     if by not in opened.schema.names or not pa.types.is_integer(opened.schema.field(by).type):
         raise RequestError(f"by={by!r}: it has to be a column of whole numbers, such as queue_ahead, distance or size")

@@ -21,7 +21,6 @@ from mbo.analytics.columns import (
     book_columns,
     by_book,
     columns,
-    interval_ns,
     key_columns,
     keys_of,
     level_count,
@@ -31,7 +30,7 @@ from mbo.analytics.columns import (
 )  # fmt: skip
 from mbo.errors import RequestError
 from mbo.schemas import times_column
-from mbo.units import UNDEF_PRICE
+from mbo.units import UNDEF_PRICE, parse_interval
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -210,7 +209,7 @@ def order_flow_imbalance(mbp: Source, interval: str = "1s", *, levels: int = 1) 
     """
     import pyarrow as pa
 
-    step = interval_ns(interval)
+    step = parse_interval(interval)
     opened = reader(mbp)
     _at_most(levels, level_count(opened.schema.names))
     names = [f"{side}_{what}_{level:02}" for side in ("bid", "ask") for what in ("px", "sz") for level in range(levels)]

@@ -261,9 +261,9 @@ class L3Book(ABC):
         return ladder_text(self)
 
     def _repr_html_(self) -> str:
-        from mbo.book.render import ladder_html
+        from mbo.book.picture import ladder_svg
 
-        return ladder_html(self)
+        return ladder_svg(self)
 
 
 def _at_most(asked: int | None, there: int, name: str) -> int:

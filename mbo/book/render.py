@@ -1,8 +1,8 @@
-"""A book as a document for machines and as a ladder for people: text for the terminal, HTML without scripts for notebooks."""
+"""A book as a document for machines, and as a ladder in text for people; `mbo.book.picture` draws the same for notebooks."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from mbo.records import Side
@@ -66,75 +66,62 @@ def _side_document(book: L3Book, side: Side, depth: int | None, orders: bool) ->
 
 def headline(book: L3Book) -> str:
     """Say in one line what a ladder shows and how far it can be trusted."""
+    notes = doubts(book)
+    return standing(book) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def standing(book: L3Book) -> str:
+    """Say whose book it is, as of when (ts_recv), and how many orders it has."""
     status = book.status
-    trust = [] if status.synced else ["not synced: orders from before the data are missing"]
-    trust += ["suspect: a gap, or inferred"] if status.suspect else []
-    trust += ["crossed"] if book.crossed else []
-    trust += [] if status.valid or not status.messages else ["inside an event"]
-    name = book.symbol or str(status.instrument_id)
     when = format_time(status.ts_recv) if status.messages else "no records"
-    return f"{name}  {when}  {status.orders:,} orders" + (f"  ({'; '.join(trust)})" if trust else "")
+    return f"{book.symbol or status.instrument_id}  {when}  {status.orders:,} orders"
+
+
+def doubts(book: L3Book) -> list[str]:
+    """Say what keeps a book from being trusted; nothing where nothing does."""
+    status = book.status
+    notes = [] if status.synced else ["not synced: orders from before the data are missing"]
+    notes += ["suspect: a gap, or inferred"] if status.suspect else []
+    notes += ["crossed"] if book.crossed else []
+    return notes + ([] if status.valid or not status.messages else ["inside an event"])
 
 
 def bbo_text(book: L3Book) -> tuple[str, str]:
     """Write the best bid and ask as "price x size (orders)"; a side without levels is a dash."""
-    bids, asks, write, _ = _drawn(book, 1)
+    bids, asks, write, _ = best_levels(book, 1)
     bid, ask = (
-        f"{write(side[0])} x {side[0].size:,} ({_count(side[0])})" if len(side) else "-" for side in (bids, asks)
+        f"{write(side[0])} x {side[0].size:,} ({count_text(side[0])})" if len(side) else "-" for side in (bids, asks)
     )
     return bid, ask
 
 
 def ladder_text(book: L3Book, depth: int = LADDER_DEPTH) -> str:
     """Draw the best `depth` levels of each side as text, asks on top, the best of each side nearest the middle."""
-    bids, asks, write, largest = _drawn(book, depth)
+    bids, asks, write, largest = best_levels(book, depth)
     wide = _BAR_CELLS + 10
     count, bid, price, ask, _ = _COLUMNS
     lines = [headline(book), f"{count:>7} {bid:>{wide}} {price:^14} {ask:<{wide}} {count:<7}"]
     for level in reversed(asks):
         bar = _bar(level.size, largest)
-        lines.append(f"{'':>34} {write(level):^14} {level.size:<9,} {bar:<{_BAR_CELLS}} {_count(level):<7}")
+        lines.append(f"{'':>34} {write(level):^14} {level.size:<9,} {bar:<{_BAR_CELLS}} {count_text(level):<7}")
     for level in bids:
         bar = _bar(level.size, largest)
-        lines.append(f"{_count(level):>7} {bar:>{_BAR_CELLS}} {level.size:>9,} {write(level):^14}")
+        lines.append(f"{count_text(level):>7} {bar:>{_BAR_CELLS}} {level.size:>9,} {write(level):^14}")
     return "\n".join(line.rstrip() for line in lines)
 
 
-def ladder_html(book: L3Book, depth: int = LADDER_DEPTH) -> str:
-    """Draw the same ladder as an HTML table that needs no script and no network."""
-    bids, asks, write, largest = _drawn(book, depth)
-    rows = [_html_row("ask", "", "", write(a), f"{a.size:,}", _count(a), a.size / largest) for a in reversed(asks)]
-    rows += [_html_row("bid", _count(b), f"{b.size:,}", write(b), "", "", b.size / largest) for b in bids]
-    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    return (
-        '<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">'
-        f'<caption style="text-align:left">{escape(headline(book))}</caption><tr>{head}</tr>{"".join(rows)}</table>'
-    )
-
-
-def _drawn(book: L3Book, depth: int) -> tuple[Levels, Levels, Any, int]:
+def best_levels(book: L3Book, depth: int) -> tuple[Levels, Levels, Callable[[Level], str], int]:
+    """Give `depth` levels of the bids and the asks, best first, how to write their prices, and the largest size of them."""
     bids, asks = book.levels(Side.BID, depth), book.levels(Side.ASK, depth)
     decimals = decimals_of(level.price for side in (bids, asks) for level in side)
     largest = max((level.size for side in (bids, asks) for level in side), default=1)
     return bids, asks, lambda level: format_price(level.price, decimals), largest
 
 
-def _count(level: Level) -> str:
+def count_text(level: Level) -> str:
+    """Write how many orders a level has; a top-of-book feed does not say."""
     return f"{level.count:,}" if level.count else "-"
 
 
 def _bar(size: int, largest: int) -> str:
     return "█" * max(1, round(size / largest * _BAR_CELLS))
-
-
-def _html_row(side: str, bid_count: str, bid_size: str, price: str, ask_size: str, ask_count: str, share: float) -> str:
-    # Blue and orange tell apart for every kind of colour sight; the column tells the side without any.
-    colour, towards = ("#4c9be8", "left") if side == "bid" else ("#f0a04b", "right")
-    bar = f"background:linear-gradient(to {towards},{colour}66 {share:.0%},transparent {share:.0%})"
-    cells = [("", bid_count), (bar if side == "bid" else "", bid_size), ("font-weight:bold;text-align:center", price)]
-    cells += [(bar + ";text-align:left" if side == "ask" else "", ask_size), ("text-align:left", ask_count)]
-    return (
-        f'<tr class="{side}">'
-        + "".join(f'<td style="min-width:5em;{style}">{text}</td>' for style, text in cells)
-        + "</tr>"
-    )

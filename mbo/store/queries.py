@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mbo.errors import RequestError
 from mbo.store.ledger import Entry
 from mbo.store.stored import pushed_down
-from mbo.units import UNDEF_PRICE
+from mbo.units import NS_PER_S, UNDEF_PRICE, parse_interval
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from mbo.selection import Selection
     from mbo.store.backend import Backend
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DAY_S: Final = 86_400
 _BUCKET: Final = "toDateTime64(toStartOfInterval(ts_recv, toIntervalSecond({seconds:UInt32}), 'UTC'), 9, 'UTC')"
 
 
@@ -27,10 +26,11 @@ def seconds_of(interval: str) -> int:
     >>> seconds_of("5m")
     300
     """
-    found = re.fullmatch(r"([1-9]\d{0,4})([smhd])", interval, re.ASCII)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 0 < seconds <= 86_400:
-        raise RequestError(f"{interval!r} is not an interval: write '1s', '1m', '1h' or '1d', at most a day")
+    seconds, rest = divmod(parse_interval(interval), NS_PER_S)
+    if rest or seconds > _DAY_S:
+        raise RequestError(
+            f"{interval!r} is not an interval of whole seconds, at most a day: write '1s', '1m', '1h' or '1d'"
+        )
     return seconds
 
 

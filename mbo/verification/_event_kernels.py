@@ -69,6 +69,7 @@ def begin_event(state: Any, proof: Any, records: Any, at: Any, book: Any) -> Non
     cursor["changes"] = 0
     cursor["sides"] = 0
     cursor["sided"] = 0
+    cursor["withdrawn"] = 0
     cursor["aggressor_size"] = 0
     key = key_of(records[at])
     end = at
@@ -303,7 +304,7 @@ def check_record(state: Any, proof: Any, records: Any, at: Any, index: Any, book
     if not aggregated:
         judge(proof, VALID_FIELDS, HELD if valid(record) else UNEXPLAINED, record, index, at)
         if action == _TRADE:
-            begin_trade(proof, records, at, numbers, base)
+            begin_trade(state, proof, records, at, numbers, base, book)
         elif action == _FILL:
             fill(state, proof, records, at, index, book)
     return apply_one(state, book, record, index)
@@ -336,7 +337,7 @@ def check(state: Any, proof: Any, records: Any, numbers: Any, start: Any) -> tup
         done = i + 1
         if done == cursor["end"]:
             if cursor["trades"] > 0:
-                end_trade(proof, records, numbers, base)
+                end_trade(state, proof, records, numbers, base, book)
                 unsettled(state, proof, records, numbers, base, book)
             if record["flags"] & _LAST != 0:
                 uncrossed(state, proof, record, index, np.int64(i), book)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mbo._jit import inline, kernel
-from mbo.book._state_kernels import AGGREGATE, ASK, BID, sort_key
+from mbo.book._state_kernels import AGGREGATE, ASK, BID, NIL, sort_key
 from mbo.verification._mark_kernels import (
     AGGRESSOR,
     AUCTION,
@@ -45,7 +45,7 @@ from mbo.verification._mark_kernels import (
     slot_of,
     unknown_class,
 )  # fmt: skip
-from mbo.verification._trade_kernels import price_class, right_side
+from mbo.verification._trade_kernels import price_class, right_side, used_up, withdrawn
 
 _ADD, _CANCEL, _MODIFY, _TRADE, _FILL = 65, 67, 77, 84, 70
 
@@ -77,20 +77,11 @@ def foresee(state: Any, proof: Any, records: Any, book: Any) -> None:
                 mark["own"] = 1
             else:
                 cursor["sides"] |= 1 << (np.int64(state.levels[state.orders[slot]["level"]]["side"]) & 1)
-
-
-@inline
-def used_up(state: Any, proof: Any, slot: Any) -> Any:
-    """Say whether the event's fills so far have taken all that an order shows."""
-    mark = proof.marks[slot]
-    return mark["event"] == proof.cursor[0]["event"] and mark["eaten"] >= np.int64(state.orders[slot]["size"])
-
-
-@inline
-def withdrawn(proof: Any, slot: Any) -> Any:
-    """Say whether the event cancels an order that it does not fill."""
-    mark = proof.marks[slot]
-    return mark["event"] == proof.cursor[0]["event"] and mark["cancelled"] != 0 and mark["filled"] == 0
+    for k in range(cursor["first"], cursor["end"]):
+        record = records[k]
+        slot = slot_of(state, record["order_id"], book) if record["action"] == _CANCEL else np.int64(NIL)
+        if slot >= 0 and withdrawn(proof, slot):
+            cursor["withdrawn"] += np.int64(state.orders[slot]["size"])
 
 
 @inline

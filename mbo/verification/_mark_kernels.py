@@ -18,9 +18,11 @@ from mbo.book._state_kernels import NIL, find, home
 # function that takes one compiled as often.
 VALID_FIELDS, LEVEL_TOTALS, QUEUE_ORDER, KNOWN_ORDERS, NEW_ORDERS, CANCEL_TERMS, MODIFY_SIDE, PRIORITY = np.arange(8)
 FILL_KNOWN, FILL_FRONT, FILL_BEST, FILL_PRICE, FILL_SIDES, TRADE_SIZE, FILL_SETTLED, UNCROSSED = np.arange(8, 16)
-OPENING, GAP, ICEBERG, SELF_MATCH, AUCTION, IMPLIED, AGGRESSOR, OFF_BOOK, LISTED_LATER, UNEXPLAINED = np.arange(10)
+OPENING, GAP, ICEBERG, SELF_MATCH, AUCTION, IMPLIED, AGGRESSOR, OFF_BOOK, LISTED_LATER, BEYOND, UNEXPLAINED = np.arange(
+    11
+)
 HELD: Final = np.int64(-1)  # no exception at all
-FRONT, IN_TURN = np.arange(10, 12)  # what a fill witnesses besides the classes
+FRONT, IN_TURN = np.arange(11, 13)  # what a fill witnesses besides the classes
 NOWHERE: Final = np.int64(-1)  # no record
 
 STAMPS: Final = 4  # the rule itself, and the wrong ones that need a memory of their own
@@ -51,6 +53,7 @@ CURSOR: Final = np.dtype(
         ("others", "<i8"),  # what its F sum up to, without the aggressor's own
         ("bids", "<i8"),  # of these, what known bids sum up to
         ("asks", "<i8"),
+        ("withdrawn", "<i8"),  # size of the orders that the event cancels and does not fill
         ("aggressor_size", "<i8"),  # what the T of the present aggressor sum up to
         ("trades", "<i4"),  # T and F of the event
         ("fills", "<i4"),

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from mbo._jit import inline, kernel
-from mbo.book._state_kernels import ASK, BID
+from mbo.book._state_kernels import AGGREGATE, ASK, BID, sort_key
 from mbo.verification._mark_kernels import (
     AGGRESSOR,
     AUCTION,
+    BEYOND,
     FILL_SETTLED,
     HELD,
     ICEBERG,
@@ -59,14 +60,47 @@ def right_side(state: Any, record: Any, trade: Any, level: Any, own: Any, has_tr
     return level < 0 or side == (ASK if state.levels[level]["side"] & 1 else BID)
 
 
+@inline
+def used_up(state: Any, proof: Any, slot: Any) -> Any:
+    """Say whether the event's fills so far have taken all that an order shows."""
+    mark = proof.marks[slot]
+    return mark["event"] == proof.cursor[0]["event"] and mark["eaten"] >= np.int64(state.orders[slot]["size"])
+
+
+@inline
+def withdrawn(proof: Any, slot: Any) -> Any:
+    """Say whether the event cancels an order that it does not fill."""
+    mark = proof.marks[slot]
+    return mark["event"] == proof.cursor[0]["event"] and mark["cancelled"] != 0 and mark["filled"] == 0
+
+
 @kernel
-def begin_trade(proof: Any, records: Any, at: Any, numbers: Any, base: Any) -> None:
+def exhausted(state: Any, proof: Any, book: Any, trade: Any) -> Any:
+    """Say whether the event's fills so far have left no order that a sided T could have met at its price."""
+    side = 2 * book + (1 if trade["side"] == BID else 0)
+    key = sort_key(side, np.int64(trade["price"]))
+    start = state.sides[side]["start"]
+    rung = start + state.sides[side]["length"] - 1
+    while rung >= start and state.rungs[rung]["key"] >= key:
+        slot = np.int64(state.levels[state.rungs[rung]["level"]]["head"])
+        while slot >= 0:
+            if state.orders[slot]["level"] >= AGGREGATE:
+                return False
+            if not used_up(state, proof, slot) and not withdrawn(proof, slot):
+                return False
+            slot = np.int64(state.orders[slot]["next"])
+        rung -= 1
+    return True
+
+
+@kernel
+def begin_trade(state: Any, proof: Any, records: Any, at: Any, numbers: Any, base: Any, book: Any) -> None:
     """Take up a T, and close the one before it."""
     cursor = proof.cursor[0]
     record = records[at]
     before = np.int64(cursor["trade"])
     same = before >= 0 and records[max(before, 0)]["order_id"] == record["order_id"]
-    end_trade(proof, records, numbers, base)
+    end_trade(state, proof, records, numbers, base, book)
     cursor["aggressor_size"] = np.int64(record["size"]) + (cursor["aggressor_size"] if same else 0)
     cursor["trade"] = at
     cursor["others"] = 0
@@ -77,7 +111,7 @@ def begin_trade(proof: Any, records: Any, at: Any, numbers: Any, base: Any) -> N
 
 
 @kernel
-def end_trade(proof: Any, records: Any, numbers: Any, base: Any) -> None:
+def end_trade(state: Any, proof: Any, records: Any, numbers: Any, base: Any, book: Any) -> None:
     """Judge whether a T is as large as its F: of an auction, each side's."""
     cursor = proof.cursor[0]
     at = np.int64(cursor["trade"])
@@ -94,6 +128,9 @@ def end_trade(proof: Any, records: Any, numbers: Any, base: Any) -> None:
         why = AUCTION
     if why == UNEXPLAINED and cursor["trades"] == 1 and cursor["fills"] == 0 and cursor["changes"] == 0:
         why = OFF_BOOK
+    sided = record["side"] == ASK or record["side"] == BID
+    if why == UNEXPLAINED and sided and size - total > cursor["withdrawn"] and exhausted(state, proof, book, record):
+        why = BEYOND
     index = numbers[at] if numbers.shape[0] > 0 else base + at
     judge(proof, TRADE_SIZE, why, record, index, at)
     cursor["trade"] = -1

@@ -176,7 +176,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether every rule holds within its tolerance, and the reference is equal if there is one."""
-        return all(rule.ok for rule in self.rules) and (self.reference is None or self.reference.equal)
+        return not self.broken and (self.reference is None or self.reference.equal)
 
     def __bool__(self) -> bool:
         return self.ok
@@ -187,6 +187,26 @@ class Report:
             return next(outcome for outcome in self.rules if outcome.rule.name == name)
         except StopIteration:
             raise KeyError(name) from None
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Name the rules of which more is unexplained than their tolerance allows."""
+        return tuple(outcome.rule.name for outcome in self.rules if not outcome.ok)
+
+    @property
+    def checked(self) -> int:
+        """Count the checks of all rules."""
+        return sum(outcome.checked for outcome in self.rules)
+
+    @property
+    def explained(self) -> int:
+        """Count the exceptions that a class explains, of all rules."""
+        return sum(sum(outcome.explained.values()) for outcome in self.rules)
+
+    @property
+    def unexplained(self) -> int:
+        """Count the exceptions that nothing explains, of all rules, those within tolerance too."""
+        return sum(outcome.unexplained for outcome in self.rules)
 
     def findings(self, why: str | None = None) -> tuple[Finding, ...]:
         """Give the exceptions that were kept: those of a class, "" for the unexplained, or all."""
@@ -217,9 +237,10 @@ class Report:
     @property
     def verdict(self) -> str:
         """Say in a few words what was found."""
-        broken = [outcome.rule.name for outcome in self.rules if not outcome.ok]
-        found = f"broken without explanation: {', '.join(broken)}" if broken else "every rule holds or is explained"
-        left = sum(outcome.unexplained for outcome in self.rules)
-        found += f" but for {left:,} within tolerance" if left and not broken else ""
+        found = "every rule holds or is explained"
+        if self.broken:
+            found = f"broken without explanation: {', '.join(self.broken)}"
+        elif self.unexplained:
+            found += f" but for {self.unexplained:,} within tolerance"
         unequal = self.reference is not None and not self.reference.equal
         return found + ("; differs from the reference" if unequal else "")

@@ -4,9 +4,10 @@ The rules come from Databento's documents of the `mbo` schema and of GLBX.MDP3, 
 (https://databento.com/docs/schemas-and-data-formats/mbo, https://databento.com/docs/venues-and-datasets/glbx-mdp3).
 
 Each class is a sign that the event's own records, or the order's own past, give: that nothing better is known is no reason. All but
-one were fixed on simulated sessions, whose truth is known, before they met a real file. `listed_later` is what a real file taught:
-with it the fills of one trade are taken as a set, as others do who rebuild queues, for the order in which a trade lists them is not
-always the order in which it met them.
+two were fixed on simulated sessions, whose truth is known, before they met a real file. Two are what a real file taught. With
+`listed_later` the fills of one trade are taken as a set, as others do who rebuild queues, for the order in which a trade lists them
+is not always the order in which it met them. `beyond` is what CME's matching leads to: implied orders come after all others of
+their price. In that file every trade that is too large has used up its price, of the others fewer than a third.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ What we decide ourselves (sums, queues, priority), and what a record says of the
 VOLUME_TOLERANCE: Final = 0.05
 """For the size of a T: it counts what traded with orders that MBO does not hold too, implied ones and the hidden parts of icebergs.
 
-Nothing in the records says how much that is, so it is not explained, only allowed for: one in twenty.
+Where orders were left at its price, nothing in the records says how much that is, so it is only allowed for: one in twenty.
 """
 
 RULES: Final = (
@@ -72,6 +73,7 @@ CLASSES: Final = {
     "aggressor": "the order is the aggressor itself: it rested, was modified and crossed",
     "off_book": "the event is a T alone: nothing that traded was in this book",
     "listed_later": "an order that was passed over is used up by a later F of the same T: only the listing is out of turn",
+    "beyond": "a T is larger than its F, which used up all orders at its price: the rest met implied ones, which come last there",
 }
 """Why an exception to a rule may be no breach of it."""
 

@@ -10,24 +10,10 @@ import pyarrow as pa
 import pytest
 
 import mbo
-from mbo.analytics.columns import before, by_book, columns, interval_ns, level_count, record_batches
+from mbo.analytics.columns import before, by_book, columns, level_count, record_batches
 from mbo.errors import RecordError, RequestError
 from mbo.simulator import simulate
 from mbo.units import UNDEF_PRICE, UNDEF_TIMESTAMP
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("500us", 500_000), ("250ms", 250_000_000), ("1s", 10**9), ("5m", 300 * 10**9), ("2h", 7_200 * 10**9)],
-)
-def test_an_interval_is_read_as_nanoseconds(text, expected):
-    assert interval_ns(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "1", "0s", "-1s", "1.5s", "s", "1 s", "1w", 5])
-def test_what_is_no_interval_is_refused(text):
-    with pytest.raises(RequestError, match="is not an interval"):
-        interval_ns(text)
 
 
 def test_prices_and_times_stay_exact_and_missing_ones_are_marked():

@@ -11,8 +11,9 @@ import pytest
 
 import mbo
 from mbo.analytics import lifetimes
-from mbo.analytics.orders import BEGAN, OUTCOMES
+from mbo.analytics.orders import _ROWS, BEGAN, OUTCOMES
 from mbo.book import Books, ReferenceBook
+from mbo.book._state_kernels import home
 from mbo.errors import RequestError
 from mbo.records import Action, Flag, RecordArray
 from mbo.simulator import Feature, simulate
@@ -76,6 +77,17 @@ def test_a_cancel_of_more_than_was_filled_is_a_cancel():
 def test_partial_cancels_after_fills_are_no_changes_of_the_owner():
     lines = ["A 1 B 100 5", "F 1 B 100 2 0", "C 1 B 100 2", "C 1 B 100 1", "F 1 B 100 2 0", "C 1 B 100 2"]
     assert life(*lines, publisher_id=2) == ["1 B 100 5 added>filled 4 1 0 -"]
+
+
+def test_what_one_record_has_told_the_next_does_not_tell_again():
+    assert life("A 1 B 100 5", "F 1 B 100 3 0", "M 1 B 100 2 0", "C 1 B 100 2") == [
+        "1 B 100 5 added>cancelled 3 0 0 -",
+    ]
+
+
+def test_the_first_fill_is_remembered():
+    lines = ["A 1 B 100 5", "F 1 B 100 1 0", "M 1 B 100 4", "F 1 B 100 4 0", "C 1 B 100 4"]
+    assert rows_of(lifetimes(tape(*lines)), "ts_first_fill", "ts_ended") == [(1001, 1004)]
 
 
 def test_several_fills_of_one_event_count_together():
@@ -177,6 +189,23 @@ def test_the_same_id_in_two_books_is_two_orders():
     other["instrument_id"] = 8
     table = lifetimes(np.concatenate([one[:1], other, one[1:]]))
     assert rows_of(table, "instrument_id", "size", "outcome") == [(7, 5, "cancelled"), (8, 6, "open")]
+
+
+def test_orders_whose_ids_fall_on_one_place_of_the_table_are_told_apart():
+    """The same id in two books, and ids whose place is the table's last one, so that the search goes on at its beginning."""
+    mask = 2 * _ROWS - 1
+    twin = next(
+        number for number in range(10**6) if home(np.uint64(number), 0, mask) == home(np.uint64(number), 1, mask)
+    )
+    last = [number for number in range(60 * mask) if home(np.uint64(number), 0, mask) == mask][:3]
+    lines = [f"A {number} B 100 {size}" for size, number in enumerate([twin, *last], 1)]
+    one, other = tape(*lines), tape(f"A {twin} B 100 9", f"C {twin} B 100 9")
+    other["instrument_id"] = 8
+    ends = tape(*(line.replace("A", "C", 1) for line in lines))
+    found = rows_of(lifetimes(np.concatenate([one, other, ends])), "instrument_id", "order_id", "size", "outcome")
+    assert found == [(7, number, size, "cancelled") for size, number in enumerate([twin, *last], 1)] + [
+        (8, twin, 9, "cancelled")
+    ]
 
 
 def test_no_records_give_no_rows():

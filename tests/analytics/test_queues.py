@@ -95,6 +95,10 @@ def test_orders_of_a_snapshot_are_followed_too():
     assert path([5, 2], *lines) == ["1000 100 5: 0(0) 0", "1003 100 3: 5(1) 0", "1004 100 3: 0(0) 0"]
 
 
+def test_an_order_first_named_by_a_modify_is_followed_from_there():
+    assert path(1, "A 2 B 100 3", "M 1 B 100 5", "C 2 B 100 3") == ["1001 100 5: 3(1) 0", "1002 100 5: 0(0) 0"]
+
+
 def test_an_order_that_never_rests_has_no_rows():
     table = queue_position(tape("A 1 B 100 5"), 2, models=["log"])
     assert table.num_rows == 0
@@ -191,6 +195,29 @@ def test_trades_come_off_the_front_and_what_comes_new_stands_behind():
         assert column(table, f"ahead_{model}") == [10, 6, 6]
 
 
+def test_all_trades_of_an_event_come_off_the_front():
+    trades = ["T 9 A 100 4 0", "F 1 B 100 4 0", "T 8 A 100 2 0", "F 1 B 100 2 0", "M 1 B 100 4"]
+    table = queue_position(tape("A 1 B 100 10", "A 2 B 100 1", "A 3 B 100 50", *trades), 2, models=["risk_averse"])
+    assert rows_of(table, "queue_ahead", "ahead_risk_averse") == [(10, 10), (10, 10), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "publisher", "believed"),
+    [("M 1 B 100 6", 1, 3), ("M 1 B 100 5", 1, 3), ("M 1 B 100 5", 2, 0), ("M 1 B 100 4", 1, 0)],
+    ids=["larger", "equal", "equal-elsewhere", "smaller"],
+)
+def test_whoever_goes_to_the_back_knows_what_stands_there(change, publisher, believed):
+    records = tape("A 1 B 100 5", "A 2 B 100 3", change, publisher_id=publisher)
+    table = queue_position(records, 1, models=["risk_averse"])
+    assert rows_of(table, "queue_ahead", "ahead_risk_averse") == [(0, 0), (0, 0), (believed, believed)]
+
+
+def test_a_fill_at_one_place_tells_nothing_of_the_next():
+    lines = ["A 1 B 100 5", "A 2 B 99 7", "F 1 B 100 1 0", "M 1 B 100 4", "M 1 B 99 4", "A 3 B 99 1"]
+    table = queue_position(tape(*lines), 1, models=["risk_averse"])
+    assert rows_of(table, "queue_ahead", "ahead_risk_averse") == [(0, 0), (0, 0), (7, 7), (7, 7)]
+
+
 def test_nobody_believes_to_be_behind_more_than_there_is():
     table = queue_position(tape("A 1 B 100 10", "A 2 B 100 1", "C 1 B 100 7"), 2, models=["risk_averse"])
     assert column(table, "ahead_risk_averse") == [10, 3]
@@ -200,6 +227,7 @@ def test_a_fill_in_part_tells_that_nobody_is_ahead():
     lines = [
         "A 1 B 100 10",
         "A 2 B 100 5",
+        "A 3 B 100 50",
         "C 1 B 100 4",
         "C 1 B 100 6 0",
         "T 9 A 100 1 0",
@@ -207,7 +235,7 @@ def test_a_fill_in_part_tells_that_nobody_is_ahead():
         "M 2 B 100 4",
     ]
     table = queue_position(tape(*lines), 2, models=["risk_averse"])
-    assert rows_of(table, "queue_ahead", "ahead_risk_averse") == [(10, 10), (6, 6), (0, 0)]
+    assert rows_of(table, "queue_ahead", "ahead_risk_averse") == [(10, 10), (10, 10), (6, 10), (0, 0)]
 
 
 @pytest.mark.parametrize("model", ["", "Log", "power", "power0", "power-1", "powerx", "power1e3"])
@@ -320,6 +348,12 @@ def test_errors_by_hand():
     assert column(table, "rmse") == pytest.approx([0, math.sqrt(20), math.sqrt(5)])
 
 
+def test_errors_are_those_of_the_best_levels():
+    records = tape("A 1 B 101 1", "A 2 B 101 5", "A 3 B 100 5", "A 4 B 100 1", "A 5 B 100 1")
+    for levels, samples in ((1, 1), (2, 4)):
+        assert column(estimator_errors(records, ["log"], levels=levels), "samples") == [samples]
+
+
 def test_no_records_have_no_errors():
     table = estimator_errors(np.empty(0, mbo.MBO_DTYPE))
     assert table.num_rows == 0
@@ -403,6 +437,17 @@ def test_what_happens_while_the_level_is_not_visible_is_taken_in_later():
     found = estimate_queue(mbp, "bid", 100 * TICK, 1100, models=["risk_averse"])
     assert column(found, "queue_size") == [10] * 10 + [None, 6]
     assert column(found, "ahead_risk_averse") == [10] * 11 + [6]
+
+
+def test_what_trades_while_the_level_is_not_visible_comes_off_its_front():
+    better = [f"A {10 + k} B {101 + k} 1" for k in range(10)]
+    lines = ["A 1 B 100 10", *better, "T 0 A 100 4", "A 9 B 105 1", "C 10 B 101 1"]
+    found = estimate_queue(mbp_table(tape(*lines)), "bid", 100 * TICK, 1100, models=["risk_averse"])
+    assert rows_of(found, "queue_size", "traded", "ahead_risk_averse")[-3:] == [
+        (None, 4, 10),
+        (None, 0, 10),
+        (10, 0, 6),
+    ]
 
 
 def test_an_empty_level_has_nobody_ahead():

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mbo.book import Book, ReferenceBook
-from mbo.book.render import bbo_text, headline, ladder_html, ladder_text
+from mbo.book.render import bbo_text, headline, ladder_text
 from tests.book.tapes import LAST, TOB, tape
 
 pytestmark = pytest.mark.nojit
@@ -54,19 +54,6 @@ def test_an_empty_book_and_a_top_of_book_feed_draw_too():
     assert bbo_text(book) == ("-", "-")
     book.apply(tape(f"A 0 B 100 5 {TOB | LAST}"))
     assert bbo_text(book) == ("1 x 5 (-)", "-")
-
-
-def test_the_html_ladder_needs_no_script_and_no_network(book):
-    html = book._repr_html_()
-    assert html == ladder_html(book)
-    assert not re.search(r"<script|https?:|src=|href=|url\(", html)
-    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r'<tr class="(?:ask|bid)">.*?</tr>', html)]
-    assert rows == [["1.03", "2", "1"], ["1.01", "8", "1"], ["2", "7", "1.00"]]
-
-
-def test_a_hostile_symbol_is_escaped():
-    book = Book(symbol="<script>")
-    assert "<script>" not in book._repr_html_()
 
 
 def test_reprs_are_one_true_line(book):

@@ -158,6 +158,7 @@ def test_what_comes_of_real_files_is_pass_or_fail_and_counts(notebook):
         assert {output.output_type for output in cell.outputs} <= {"stream"}, "words only"
         assert not_counts("".join(texts(cell))) == []
         assert "print(" in cell.source
+        assert "assert " in cell.source, "what it prints is not checked: it has to fail by itself"
 
 
 def test_nothing_of_a_real_file_goes_on_to_other_cells(notebook):

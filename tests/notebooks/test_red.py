@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "01_first_look.ipynb"
@@ -16,8 +18,8 @@ EXECUTE = Path(__file__).with_name("execute.py")
 PYTEST = ("-m", "pytest", "--nbval-lax", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist", "--color=no")
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+def run(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"} | settings
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110)
 
@@ -81,3 +83,30 @@ def test_a_cell_that_fails_leaves_the_notebook_as_it_was(tmp_path):
     assert "ZeroDivisionError" in result.stderr
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["09_broken.ipynb"]
+
+
+@pytest.mark.parametrize(("required", "code"), [("chromium", 0), ("chromium,data", 1)])
+def test_cells_on_real_files_fail_without_them_only_where_they_have_to_be_there(tmp_path, required, code):
+    """The imports of every notebook, then its cells on real files, where `MBO_DATA` names a folder that has none."""
+    cells = 0
+    for path in NOTEBOOK.parent.glob("*.ipynb"):
+        sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        imports = [
+            ast.unparse(node)
+            for source in sources
+            for node in ast.parse(source).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        real = [source for source in sources if "MBO_DATA" in source]
+        cells += len(real)
+        chosen = [nbformat.v4.new_code_cell(source) for source in ["\n".join(imports), *real]]
+        if real:
+            nbformat.write(nbformat.v4.new_notebook(cells=chosen), tmp_path / path.name)
+    result = run(
+        *PYTEST, "-c", ROOT / "pyproject.toml", tmp_path, MBO_DATA=str(tmp_path / "none"), MBO_REQUIRE=required
+    )
+    assert result.returncode == code, result.stdout + result.stderr
+    assert cells >= 4
+    failed = re.findall(r"^FAILED .*::Cell (\d+)", result.stdout, re.MULTILINE)
+    assert len(failed) == code * cells, result.stdout
+    assert "0" not in failed, "the imports"

@@ -1,4 +1,4 @@
-"""Faults for a copy of the engine: each an edit of a line or two, of the kind that is made by mistake."""
+"""Faults for copies of the kernels: each an edit of a line or two, of the kind that is made by mistake."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 
 class Mutant(NamedTuple):
-    """What goes wrong, in which file of `mbo/book`, and the edit: `old` is there exactly once."""
+    """What goes wrong, in which file of the package, and the edit: `old` is there exactly once."""
 
     fault: str
     file: str
@@ -17,7 +17,7 @@ class Mutant(NamedTuple):
 
     def plant(self, package: Path) -> None:
         """Edit a copy of the package."""
-        path = package / "book" / self.file
+        path = package / self.file
         source = path.read_text()
         times = source.count(self.old)
         assert times == 1, f"{self.fault}: {self.file} has {times} times what the edit replaces:\n{self.old}"
@@ -34,10 +34,10 @@ def read(text: str) -> Iterator[Mutant]:
             yield Mutant(fault, file, old, new)
 
 
-MUTANTS: Final = [
+ENGINE: Final = [
     *read(
         """
-=== _kernels.py
+=== book/_kernels.py
 @ a fill takes from its order
 -    action = record["action"]
 +    action = _CANCEL if record["action"] == _FILL else record["action"]
@@ -136,7 +136,7 @@ MUTANTS: Final = [
 @ the first book is lost when the keys grow
 -    for book in range(state.pool[0]["books"]):
 +    for book in range(1, state.pool[0]["books"]):
-=== _queue_kernels.py
+=== book/_queue_kernels.py
 @ a new order does not know who stands before it
 -    state.orders[slot]["prev"] = tail
 +    state.orders[slot]["prev"] = NIL
@@ -177,7 +177,7 @@ MUTANTS: Final = [
          ahead += np.int64(state.orders[slot]["size"])
 -        slot = np.int64(state.orders[slot]["prev"])
 +        slot = np.int64(state.orders[slot]["next"])
-=== _state_kernels.py
+=== book/_state_kernels.py
 @ an id is found in another book
 -        if order["order_id"] == order_id and state.levels[order["level"]]["side"] >> 1 == book:
 +        if order["order_id"] == order_id:
@@ -241,7 +241,7 @@ MUTANTS: Final = [
 @ a freed level is lost
      slot["side"] = state.pool[0]["free_level"]
 -    state.pool[0]["free_level"] = level
-=== engine.py
+=== book/engine.py
 @ ids are forgotten when the pool grows
 -            arrays.rehash(self._state)
 +            pass
@@ -251,6 +251,186 @@ MUTANTS: Final = [
 @ a refused record counts as applied
 -        self._state.pool["position"] += done
 +        self._state.pool["position"] += len(records)
+"""
+    )
+]
+
+ANALYTICS: Final = [
+    *read(
+        """
+=== analytics/_bar_kernels.py
+@ a bar ends after the row that fills it
+-        if ended or first[i]:
++        total += values[i]
++        if ended or first[i]:
+             bar += 1
+             total = 0.0
+-        total += values[i]
+@ a bar that is exactly full goes on
+-        ended = total >= threshold
++        ended = total > threshold
+@ a bar takes what the one before it had
+             bar += 1
+-            total = 0.0
+@ a bar goes on in the next book
+-        if ended or first[i]:
++        if ended:
+=== analytics/_life_kernels.py
+@ an id is found in another book
+-        if row["order_id"] == order_id and row["book"] == book:
++        if row["order_id"] == order_id:
+@ a search does not wrap around the table
+             break
+-        position = (position + 1) & mask
++        position = position + 1
+@ an order that was never seen to enter has an entry
+-    row["ts_entered"] = _UNDEF_TIME if began == UNKNOWN else record["ts_event"]
++    row["ts_entered"] = record["ts_event"]
+@ the order itself stands ahead of it
+-    lives.rows[number]["queue_ahead"] = state.levels[order["level"]]["size"] - np.int64(order["size"])
++    lives.rows[number]["queue_ahead"] = state.levels[order["level"]]["size"]
+@ the end has no time
+     row["outcome"] = outcome
+-    row["ts_ended"] = record["ts_event"]
+@ fills of an earlier event are still to be told
+-    return row["pending"] if row["event"] == state.books[book]["events"] else np.int64(0)
++    return np.int64(row["pending"])
+@ the distance of an ask is that of a bid
+-    return price - best if side & 1 else best - price
++    return best - price
+@ the distance is from the worst price
+-    best = state.levels[state.rungs[slot["start"] + slot["length"] - 1]["level"]]["price"]
++    best = state.levels[state.rungs[slot["start"]]["level"]]["price"]
+@ a clear that the engine implies is not seen
+-    return flags & _TOB != 0 or (record["price"] != _UNDEF_PRICE and sized(record))
++    return False
+@ every record of a snapshot clears
+-    if record["action"] != _ADD or flags & _SNAPSHOT == 0 or state.books[book]["in_snapshot"] != 0:
++    if record["action"] != _ADD or flags & _SNAPSHOT == 0:
+@ a clear leaves the asks open
+-            end_sides(state, lives, book, record, 2 * book, 2 * book + 2)
++            end_sides(state, lives, book, record, 2 * book, 2 * book + 1)
+@ a clear ends the first of each queue alone
+-                slot = np.int64(order["next"])
++                slot = np.int64(NIL)
+@ a restored order that was away is the same one
+-        if restored and row["outcome"] == CLEARED and row["clear"] == lives.clears[book]:
++        if restored and row["outcome"] == CLEARED:
+@ the last of several fills counts alone
+-    row["pending"] = pending(state, row, book) + np.int64(record["size"])
++    row["pending"] = np.int64(record["size"])
+@ the first fill is the last one
+-    if row["ts_first_fill"] == _UNDEF_TIME:
+-        row["ts_first_fill"] = record["ts_event"]
++    row["ts_first_fill"] = record["ts_event"]
+@ an order known by its fill has the trade's price
+-        lives.rows[number]["price"] = _UNDEF_PRICE  # of an F it is the trade's
++        pass
+@ an unknown order's cancel is always one
+-        end(row, FILLED if pending(state, row, book) >= record["size"] else CANCELLED, record)
++        end(row, CANCELLED, record)
+@ the exchange's own M counts as the owner's
+-    row["modifies"] += 0 if told > 0 else 1
++    row["modifies"] += 1
+@ what was told is told again
+     row["modifies"] += 0 if told > 0 else 1
+-    row["pending"] = 0
+     if moved and lives.places:
+@ a refreshed iceberg has given up its place
+-        end(row, FILLED if told >= shown else MODIFIED, record)
++        end(row, MODIFIED, record)
+@ a replaced order is cancelled
+-        end(row, REPLACED, record)
++        end(row, CANCELLED, record)
+@ a smaller size loses the place
+-                moved = level["side"] != side or level["price"] != record["price"] or size > shown
++                moved = level["side"] != side or level["price"] != record["price"] or size != shown
+@ an equal size loses the place everywhere
+-                moved = moved or (size == shown and state.books[book]["equal_loses"] != 0)
++                moved = moved or size == shown
+@ a cancel is a fill where anything was filled
+-                end(row, FILLED if told >= shown and action == _CANCEL else CANCELLED, record)
++                end(row, FILLED if told > 0 and action == _CANCEL else CANCELLED, record)
+@ a top-of-book record ends both sides
+-            end_sides(state, lives, book, record, side, side + 1)  # it is all that is known of its side
++            end_sides(state, lives, book, record, 2 * book, 2 * book + 2)
+=== analytics/_watch_kernels.py
+@ the log model takes the logarithm of the size itself
+-        return np.log1p(size)
++        return np.log(size + 1e-300)
+@ a trade leaves the front where it is
+-    ahead = max(ahead - traded, 0.0)
++    ahead = max(ahead, 0.0)
+@ what traded was cancelled too
+-    rest = max(others - traded, 0.0)
++    rest = max(others, 0.0)
+@ risk-averse is not
+-    if cancelled > 0.0 and kind != RISK_AVERSE:
++    if cancelled > 0.0:
+@ who cancels is behind as often as before
+-            ahead = max(ahead - cancelled * front / (front + back), 0.0)
++            ahead = max(ahead - cancelled * back / (front + back), 0.0)
+@ more are ahead than there are
+-    return min(ahead, left)
++    return ahead
+@ what traded out of sight is forgotten
+-            ahead[i] = ahead[i - 1]
++            ahead[i] = ahead[i - 1]
++            unseen = 0.0
+@ what traded out of sight counts twice
+             last = others[i]
+-            unseen = 0.0
+@ the last of the chosen ids is not found
+-        if watch.ids[middle] < order_id:
++        if watch.ids[middle] <= order_id:
+@ the first touch of an event counts alone
+-            entry["traded"] += traded
+             return
+@ a trade meets the aggressor's side
+-        if record["side"] != met:
++        if record["side"] == met:
+@ a place that is lost is not a new one
+-    watch.orders[slot]["watch"] = NOT
+     if is_watched(watch, record["order_id"]):
+-        watch.orders[slot]["watch"] = NEW
++        watch.orders[slot]["watch"] = NEW if watch.orders[slot]["watch"] == NOT else FOLLOWED
+@ a new place remembers the fill of the old one
+         watch.orders[slot]["watch"] = NEW
+-        watch.orders[slot]["filled"] = 0
+@ the order itself stands behind it
+-    row["queue_behind"] = others - ahead
++    row["queue_behind"] = level["size"] - ahead
+@ orders without a size of their own count as orders
+-                before += 1
+-            ahead += np.int64(order["size"])
++            before += 1
++            ahead += np.int64(order["size"])
+@ a fill in part tells nothing
+-        elif own["filled"] != 0:
++        elif False:
+@ estimates begin at nothing
+-            pass
++            estimate = 0.0
+@ the levels of an event are noted again in the next
+-    watch.touched[book] = 0
+@ the first level is the second
+-            return depth
++            return depth + 1
+@ rows are written at every record
+-        if flags & _LAST != 0:
++        if True:
+@ an order that is cancelled touches nothing
+-                touch(state, watch, book, np.int64(order["level"]), np.int64(0))
++                if action != _CANCEL:
++                    touch(state, watch, book, np.int64(order["level"]), np.int64(0))
+@ a larger size keeps its place
+-                        level["side"] != side or level["price"] != record["price"] or record["size"] > order["size"]
++                        level["side"] != side or level["price"] != record["price"]
+@ an equal size keeps its place
+-                    arrives = arrives or (record["size"] == order["size"] and state.books[book]["equal_loses"] != 0)
+@ a modify is never an arrival of an unknown order
+-            if position >= 0 and (arrives or not rested) and accepted(record):
++            if position >= 0 and arrives and accepted(record):
 """
     )
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from mbo.records import RecordArray
+from mbo.book import ReferenceBook
+from mbo.records import Action, RecordArray, Side
 from mbo.verification import Checker, Report
 
 
@@ -45,3 +46,21 @@ def adds_up(report: Report) -> bool:
 def events_of(records: RecordArray) -> list[RecordArray]:
     """Cut a stream whose events do not interleave."""
     return np.split(records, np.flatnonzero(records["flags"] & 128 != 0) + 1)[:-1]
+
+
+def lone_trades(records: RecordArray) -> Iterator[tuple[int, bool]]:
+    """Find the only T of its event that has a side, and say whether the event leaves no order that it could have met.
+
+    The book is the readable one; a T without an F in an event of its own is left out.
+    """
+    book = ReferenceBook()
+    begin = 0
+    for event in events_of(records):
+        book.apply(event)
+        trades = np.flatnonzero(event["action"] == Action.TRADE)
+        if len(trades) == 1 and len(event) > 1 and event["side"][trades[0]] != Side.NONE:
+            price, buys = event["price"][trades[0]], event["side"][trades[0]] == Side.BID
+            best = book.bbo.ask if buys else book.bbo.bid
+            left = best is not None and (best.price <= price if buys else best.price >= price)
+            yield begin + int(trades[0]), not left
+        begin += len(event)

@@ -9,7 +9,7 @@ import pytest
 import mbo
 from mbo.verification import Checker, Report
 from tests.conftest import real
-from tests.verification.streams import adds_up, broken, explained
+from tests.verification.streams import adds_up, broken, explained, lone_trades
 
 pytestmark = pytest.mark.data
 LAST = 128
@@ -25,7 +25,7 @@ def clx5() -> Report:
 
 
 def test_clx5_leaves_nothing_of_its_fills_unexplained(clx5):
-    assert broken(clx5) == {"trade_size": 34}  # volume that MBO does not hold
+    assert broken(clx5) == {}
     assert clx5
     assert adds_up(clx5)
     assert (clx5.fills.count, clx5.fills.front, clx5.fills.in_turn, clx5.fills.share) == (2_701, 1_544, 927, 1)
@@ -33,8 +33,20 @@ def test_clx5_leaves_nothing_of_its_fills_unexplained(clx5):
     assert explained(clx5) == {
         "known_orders": {"opening": 1_440}, "fill_known": {"opening": 29, "aggressor": 1},
         "fill_front": clx5.fills.explained, "fill_best": {"opening": 29, "aggressor": 51},
-        "trade_size": {"off_book": 22}, "fill_settled": {"iceberg": 31, "aggressor": 4}, "uncrossed": {"auction": 172},
+        "trade_size": {"off_book": 22, "beyond": 34}, "fill_settled": {"iceberg": 31, "aggressor": 4},
+        "uncrossed": {"auction": 172},
     }  # fmt: skip
+
+
+def test_clx5_trades_that_are_too_large_have_used_up_their_price_and_most_others_have_not(clx5):
+    """So the class is a sign: it would not be one if trades used up their price as a rule."""
+    too_large = {finding.index for finding in clx5["trade_size"].findings if finding.why == "beyond"}
+    found = Counter(
+        (index in too_large, used_up) for index, used_up in lone_trades(mbo.read_dbn(real("CLX5_mbo.dbn")).load())
+    )
+    assert found[True, False] == 0
+    assert found[True, True] > 25
+    assert found[False, True] < (found[False, True] + found[False, False]) / 3
 
 
 def ranks(records) -> dict[int, int | None]:

@@ -172,6 +172,21 @@ EXCUSES = {
         {"uncrossed": {"gap": 2}},
     ),
     "a T alone": (["T 90 B 102 3"], {"trade_size": {"off_book": 1}}),
+    "a trade goes on where its price is used up": (
+        [f"{SELL} 10 0", "F 1 B 100 5 0", "F 2 B 100 3 0", "C 1 B 100 5 0", "C 2 B 100 3"], {"trade_size": {"beyond": 1}},
+    ),
+    "a trade goes on, and then to the next price": (
+        [f"{SELL} 9 0", "F 1 B 100 5 0", "F 2 B 100 3 0", "T 90 A 99 4 0", "F 3 B 99 4 0", "C 1 B 100 5 0", "C 2 B 100 3 0",
+         "C 3 B 99 4"], {"trade_size": {"beyond": 1}},
+    ),
+    "a trade between the best prices": (["T 90 B 101 1 0", "A 90 B 101 2"], {"trade_size": {"beyond": 1}}),
+    "a trade goes on by more than what is withdrawn": (
+        [f"{SELL} 9 0", "F 1 B 100 5 0", "C 1 B 100 5 0", "C 2 B 100 3"], {"trade_size": {"beyond": 1}},
+    ),
+    "it does so before the next price": (
+        [f"{SELL} 9 0", "F 1 B 100 5 0", "T 90 A 99 4 0", "F 3 B 99 4 0", "C 1 B 100 5 0", "C 2 B 100 3 0", "C 3 B 99 4"],
+        {"trade_size": {"beyond": 1}, "fill_best": {"self_match": 1}},
+    ),
     "records are lost": ([f"A 7 B 99 1 {LAST | MAYBE_BAD}", "C 77 B 99 1"], {"known_orders": {"gap": 1}}),
     "a cancel is lost": (
         [f"A 7 B 99 1 {LAST | MAYBE_BAD}", f"{SELL} 3 0", "F 2 B 100 3 0", "C 2 B 100 3"], {"fill_front": {"gap": 1}},
@@ -212,6 +227,15 @@ def test_exception_is_explained(what):
         ([f"A 7 B 99 1 {LAST | MAYBE_BAD}", "R", "C 77 B 99 1"], "known_orders"),
         # a T that is not alone
         (["T 90 A 100 5 0", "A 7 B 99 1"], "trade_size"),
+        # the price is not used up: an order is left, there or at a better price, or a level whose orders are not known
+        ([f"{SELL} 7 0", "F 1 B 100 5 0", "F 2 B 100 1 0", "C 1 B 100 5 0", "M 2 B 100 2"], "trade_size"),
+        (["T 90 A 99 5 0", "F 3 B 99 4 0", "C 3 B 99 4"], "trade_size"),
+        ([f"A 0 B 100 7 {MBP | LAST}", f"{SELL} 10 0", "F 1 B 100 5 0", "F 2 B 100 3 0", "C 1 B 100 5 0", "C 2 B 100 3"],
+         "trade_size"),
+        # an F was lost: what is missing is the size of an order that leaves without one
+        ([f"{SELL} 8 0", "F 1 B 100 5 0", "C 1 B 100 5 0", "C 2 B 100 3"], "trade_size"),
+        # a T on no side says nothing of whom it could have met
+        (["T 0 N 100 9 0", "F 1 N 100 5 0", "F 2 N 100 3 0", "C 1 B 100 5 0", "C 2 B 100 3"], "trade_size"),
         # the unknown order has a C: it was in somebody's book
         (["T 0 N 100 4 0", "F 77 N 100 4 0", "C 77 B 100 4"], "fill_known"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from mbo.book import Book
 from mbo.records import RecordArray
 from mbo.simulator import Feature, simulate
-from tests.verification.streams import adds_up, broken, checked, explained, tallies
+from tests.verification.streams import adds_up, broken, checked, explained, lone_trades, tallies
 
 FEATURES = [feature for feature in Feature if feature.bit_count() == 1]
 A, C, M, T, F = map(ord, "ACMTF")
@@ -75,6 +75,18 @@ def test_other_books_between_the_records_of_an_event():
         mixed[turns == key] = records[keys == key]
     (rules, *rest), (mixed_rules, *mixed_rest) = tallies(checked(records)), tallies(checked(mixed, cuts=(3_000, 9_999)))
     assert (mixed_rules, mixed_rest) == (rules, rest)
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_trade_that_is_too_large_is_explained_only_where_its_price_is_used_up(seed):
+    records = simulate(8_000, seed=seed, resting=60, features=Feature.ICEBERGS).records.copy()
+    expected = {"beyond": 0, "": 0}
+    for index, used_up in lone_trades(records):
+        records["size"][index] += 1
+        expected["beyond" if used_up else ""] += 1
+    found = checked(records)["trade_size"]
+    assert {"beyond": found.explained["beyond"], "": found.unexplained} == expected
+    assert min(expected.values()) > 20
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
@@ -193,7 +205,8 @@ def other_side(records: RecordArray) -> int:
 
 
 def larger_trade(records: RecordArray) -> int:
-    at = trades(records, "TFC")[3]
+    """Trade more than was filled, though the order filled has a rest to be met."""
+    at = trades(records, "TFM")[3]
     records["size"][at] += 1
     return at
 
