@@ -35,9 +35,9 @@ COLOURS = {
 CHARTS = {
     "mid": ("Mid price", ["mid"]),
     "spread": ("Spread (ticks)", ["spread"]),
-    "flow": ("Order-flow imbalance, best level (sum)", ["flow"]),
+    "flow": ("Order-flow imbalance (sum)", ["flow"]),
     "rate": ("Messages a second", ["rate"]),
-    "latency": ("Latency p50, p99, p99.9 (µs)", ["p50", "p99", "p999"]),
+    "latency": ("Latency p50 p99 p99.9 (µs)", ["p50", "p99", "p999"]),
 }
 
 
@@ -64,7 +64,7 @@ class Charts:
         chart.title.text_font_size = "12px"
         chart.axis.major_tick_line_color = chart.axis.minor_tick_line_color = None
         chart.xaxis.formatter = DatetimeTickFormatter(seconds="%H:%M:%S", minsec="%H:%M:%S", minutes="%H:%M")
-        chart.xaxis.ticker.desired_num_ticks = 4
+        chart.xaxis.ticker.desired_num_ticks = 3
         for one in series:
             chart.step("time", one, source=self._source, mode="after", line_width=1.5)
         return chart

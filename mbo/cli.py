@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import mbo
-from mbo.errors import MboError, RequestError
+from mbo.errors import DataError, MboError, RequestError
 from mbo.units import format_time
 
 if TYPE_CHECKING:
@@ -209,13 +209,20 @@ def run(
         str | None, typer.Option(help="URL of the store, such as chdb:///dir; else the folder `store` in OUT.")
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Store nothing.")] = False,
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not check the records by the rules.")] = False,
 ) -> None:
-    """Do the main job: stream the files over TCP, rebuild every book; store the messages, write books, MBP-10 and a summary."""
+    """Do the main job: stream the files over TCP, rebuild every book; store, verify, write books, MBP-10 and a summary.
+
+    Exit code 1 where a rule is broken without explanation, after everything is written.
+    """
     from mbo.run import run as main_job
 
     day = mbo.read_dbn(files or mbo.SIMULATED)
-    outcome = main_job(day, out, rate=rate, strict=strict, store=not no_store if store is None else store)
+    where = not no_store if store is None else store
+    outcome = main_job(day, out, rate=rate, strict=strict, store=where, verified=not no_verify)
     _print_outcome(", ".join(file.path.name for file in day.files), outcome)
+    if outcome.verification is not None and not outcome.verification:
+        raise DataError(f"{outcome.verification.verdict}; mbo verify shows the records")
 
 
 @app.command(epilog="Examples: mbo gateway day.dbn.zst --speed 10    mbo gateway day.dbn --rate 500000 --loop")
@@ -394,6 +401,39 @@ def bench(
     _print(table)
 
 
+@app.command(epilog="Examples: mbo config --env prod    MBO_API_PORT=9000 mbo config --json")
+def config(
+    env: Annotated[str | None, typer.Option(help="dev, staging or prod; else MBO_ENV, else dev.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show every setting in force and where it comes from, secrets masked; exit code 1 where one is missing."""
+    from mbo.config import document, missing, read, rows
+
+    settings = read({"env": env})
+    if as_json:
+        print(json.dumps(document(settings), indent=1))
+    else:
+        table = _table("setting", "value", "from", "meaning", title=f"mbo config: {settings.env}")
+        for row in rows(settings):
+            table.add_row(*row)
+        _print(table)
+    if lacking := missing(settings):
+        raise RequestError(f"{settings.env} needs {', '.join(lacking)}")
+
+
+@app.command(epilog="Example: mbo key alice --role read")
+def key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    role: Annotated[str, typer.Option(help="read, or control, which may also steer a replay.")] = "read",
+) -> None:
+    """Make a key of the API: the key itself, shown this once, and the line with its hash that the server keeps."""
+    from mbo.auth import new_key
+
+    token, line = new_key(name, role)
+    print(f"the key, for {name}, shown only now:\n{token}")
+    print(f"the line for MBO_API_KEYS or the file of MBO_API_KEYS_FILE:\n{line}")
+
+
 @app.command()
 def doctor() -> None:
     """Check this installation: versions, compiled kernels, the bundled session rebuilt to its known end."""
@@ -466,6 +506,9 @@ def _print_outcome(name: str, outcome: Outcome) -> None:
     table.add_row("rate", f"{outcome.messages / outcome.elapsed_s:,.0f} messages/s ({pace}), {outcome.elapsed_s:.3f} s")
     since = "sending" if outcome.rate is None else "the time due"
     table.add_row("latency", f"from {since} to the book: {outcome.latency}")
+    if (report := outcome.verification) is not None:
+        exceptions = f"{report.explained:,} exceptions explained, {report.unexplained:,} not"
+        table.add_row("rules", f"{len(report.rules)} rules checked {report.checked:,} times: {exceptions}")
     _print(table)
     books = _table("book", "orders", "best bid", "best ask", "synced", "counted", "file", title=None)
     for found, path in zip(outcome.books.values(), outcome.files.values(), strict=True):

@@ -38,8 +38,9 @@ class RecorderStatus(NamedTuple):
     """How a recording stands.
 
     `stored` counts all rows of the session, those of earlier runs too, `waiting` those that were received and are not stored yet.
-    `waits` says how often, and `waited_s` how long, the stream was held up because as many waited as may. `failures` counts flushes
-    that the store did not take at once, `trouble` says why the last of them did not, while it lasts.
+    `waits` says how often, and `waited_s` how long, the stream was held up because as many waited as may. `flush_s` is what all
+    flushes took. `failures` counts flushes that the store did not take at once, `trouble` says why the last of them did not, while it
+    lasts.
     """
 
     stored: int
@@ -47,6 +48,7 @@ class RecorderStatus(NamedTuple):
     waits: int
     waited_s: float
     flushes: int
+    flush_s: float
     longest_flush_s: float
     failures: int
     trouble: str | None
@@ -82,7 +84,7 @@ class Recorder:
         self._stored = store.recorded(self.session)
         self._blocks: deque[RecordArray] = deque()
         self._waiting = self._waits = self._flushes = self._failures = 0
-        self._waited_s = self._longest_s = 0.0
+        self._waited_s = self._flush_total_s = self._longest_s = 0.0
         self._since = 0.0  # monotonic, of the oldest that waits
         self._trouble: str | None = None
         self._error: Exception | None = None
@@ -122,7 +124,8 @@ class Recorder:
     def status(self) -> RecorderStatus:
         """How it stands now."""
         return RecorderStatus(
-            self._stored, self._waiting, self._waits, self._waited_s, self._flushes, self._longest_s, self._failures,
+            self._stored, self._waiting, self._waits, self._waited_s, self._flushes, self._flush_total_s, self._longest_s,
+            self._failures,
             self._trouble,
         )  # fmt: skip
 
@@ -225,7 +228,8 @@ class Recorder:
             self._since = time.monotonic()
             self._stored, self._trouble = stored, None
             self._flushes += 1
-            self._longest_s = max(self._longest_s, time.monotonic() - begun)
+            took = time.monotonic() - begun
+            self._flush_total_s, self._longest_s = self._flush_total_s + took, max(self._longest_s, took)
             self._change.notify_all()
 
     def _append(self, records: RecordArray) -> int:

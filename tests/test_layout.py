@@ -17,6 +17,7 @@ PACKAGE = Path(mbo.__file__).parent
 # From the bytes of a file to the command line; what stands in a line may import from its own and the lines above.
 FLOW = [
     {"errors", "units", "progress", "files", "ahead"},
+    {"auth", "config"},
     {"records"},
     {"symbols", "schemas", "selection", "summary", "_jit"},
     {"_dbn_kernels", *(f"_simulator{part}_kernels" for part in ("", "_state", "_event", "_feature", "_truth"))},
@@ -27,11 +28,14 @@ FLOW = [
     {"replay", "simulator"},
     {"live", "store", "analytics"},
     {"loading", "tables", "recorder", "view"},
+    {"telemetry"},
     {"text"},
     {"formats"},
     {"comparison", "run", "verification"},
     {"bench_row", "bench_plain"},
     {"bench_live", "bench_store"},
+    {"api"},
+    {"bench_serve", "bench_dashboard"},
     {"bench", "doctor"},
     {"cli"},
     {"__main__"},

@@ -16,6 +16,11 @@ from mbo.units import NS_PER_S
 
 Times = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
+_SHIFTS = np.maximum(0, np.arange(kernels.BINS) // kernels.SUB_BINS - 1)
+BIN_EDGES_NS: Final = (
+    (np.arange(kernels.BINS) - _SHIFTS * kernels.SUB_BINS + 1).astype(np.uint64) << _SHIFTS.astype(np.uint64)
+) - np.uint64(1)
+"""The greatest latency (ns) of each bin."""
 _NS_PER_MS: Final = 1_000_000
 _LATEST: Final = 2**63 - 1
 _PERCENTILES: Final = {"p50": (50, 1), "p99": (99, 1_000), "p99.9": (99.9, 100_000)}  # q, and the fewest records for it
@@ -79,6 +84,11 @@ class Latency:
     def count(self) -> int:
         """How many latencies there are."""
         return self._total("count")
+
+    @property
+    def bins(self) -> npt.NDArray[np.int64]:
+        """How many latencies there are in each bin, a copy; `BIN_EDGES_NS` has the bins' upper edges."""
+        return self._state.bins.copy()
 
     @property
     def negative(self) -> int:
