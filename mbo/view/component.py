@@ -56,12 +56,17 @@ class Ladder(JSComponent):
         self._hub.add(self.viewer, self._program, functools.partial(self._send, document))
 
     def _send(self, document: Any, frame: bytes) -> None:
+        session = getattr(getattr(document, "session_context", None), "session", None)
+        if getattr(session, "connection_count", 1) == 0:  # the page is gone; should it come back, it says that it is ready
+            self.close()
+            return
         with set_curdoc(document):
             self._send_msg(frame)
 
     def close(self) -> None:
-        """Draw no further."""
+        """Draw no further, until the page says again that it is ready."""
         self._hub.remove(self.viewer)
+        self.viewer.ready = False
 
 
 def _without_delay(document: Any) -> None:

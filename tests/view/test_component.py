@@ -1,5 +1,7 @@
 """The component's own part: messages in, frames out, what was chosen kept; without a browser."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import mbo
@@ -65,6 +67,18 @@ def test_page_that_stopped_somewhere_begins_there_paused(program, sent):
 def test_nonsense_in_an_address_is_not_gone_to(program, place):
     ladder = Ladder(program, hub=Hub(), state={"t": place})
     assert ladder.viewer.player.playing
+
+
+def test_page_that_is_gone_is_sent_nothing(program, sent):
+    hub = Hub()
+    ladder = Ladder(program, hub=hub)
+    ladder._handle_msg({"do": "ready"})
+    session = SimpleNamespace(connection_count=0)
+    ladder._send(SimpleNamespace(session_context=SimpleNamespace(session=session)), b"frame")
+    assert (sent, len(hub)) == ([], 0)
+    ladder._handle_msg({"do": "ready"})  # it has come back
+    hub.turn()
+    assert len(sent) == 1
 
 
 def test_what_was_chosen_is_kept(program, sent):
