@@ -39,7 +39,7 @@ class RecorderStatus(NamedTuple):
 
     `stored` counts all rows of the session, those of earlier runs too, `waiting` those that were received and are not stored yet.
     `waits` says how often, and `waited_s` how long, the stream was held up because as many waited as may. `flush_s` is what all
-    flushes took. `failures` counts flushes that the store did not take at once, `trouble` says why the last did not, while it lasts.
+    flushes took. `failures` counts flushes that the store did not take at once, `trouble` says why the last did not, while it does.
     """
 
     stored: int

@@ -133,9 +133,9 @@ export class Queue {
     order.life.slice(-room).reverse().forEach(([time, what, tick, size, ahead], i) => {
       const y = top + 22 + HEADING + 9 + i * (ORDER_ROW - 2);
       surface.text(model.clock.text(time), 8, y, colours.dim);
-      surface.text(what, 98, y, colours.text);
-      surface.text(tick === null ? "" : model.ticks.text(tick), width - 76, y, colours.dim, "right");
-      surface.text(size === null ? "" : "" + sizeText(size), width - 42, y, colours.text, "right");
+      surface.text(what, 90, y, colours.text);
+      surface.text(tick === null ? "" : model.ticks.text(tick), width - 60, y, colours.dim, "right");
+      surface.text(size === null ? "" : "" + sizeText(size), width - 34, y, colours.text, "right");
       surface.text(ahead === null || ahead === undefined ? "" : "↑" + sizeText(ahead), width - 6, y, colours.dim, "right");
     });
   }
