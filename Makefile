@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience proof independent lint bench session clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent lint bench session clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -59,6 +59,12 @@ test-nojit: venv ## the book's tests as plain Python, then compiled with bounds 
 test-resilience: venv ## live stream and store under faults: torn frames, resets, kills, silence, slow readers
 	$(PYTEST) -m resilience tests
 
+test-browser: venv ## the dashboard in Debian's Chromium, against its real server
+	$(PYTEST) -m browser tests
+
+screenshots: venv ## the pictures of the documentation, in docs/, from the bundled session
+	@.venv/bin/python -m tests.browser.screenshots docs
+
 notebooks: venv ## run the notebooks; what their checked cells give has to be what is committed
 	$(PYTEST) --nbval-lax notebooks || [ $$? = 5 -a -n "$$PYTEST_ADDOPTS" ]  # which may leave none
 
@@ -74,8 +80,8 @@ lint: venv ## ruff's rules and format, mypy strict on the package
 	.venv/bin/ruff format --no-cache --check .
 	.venv/bin/mypy
 
-bench: venv ## speed of books, MBP, live stream and store, with ratios against what runs beside them
-	for suite in core mbp live store; do .venv/bin/mbo bench $$suite || exit 1; done
+bench: venv ## speed of books, MBP, live stream, store, API and dashboard, with ratios against what runs beside them
+	for suite in core mbp live store serve dashboard; do .venv/bin/mbo bench $$suite || exit 1; done
 
 session: venv ## regenerate the bundled simulated session, byte for byte
 	.venv/bin/python tests/golden/make.py
@@ -85,13 +91,12 @@ clean: ## remove caches, builds and out/ (.venv stays: rm -r .venv)
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is not there yet says so. The change that brings one replaces its line with a rule.
-test-browser: later = the dashboard
 docker-test: later = the container images
 infra-test: later = the infrastructure as code
 audit: later = the supply-chain checks
 chaos: later = the whole stack in containers
 
-LATER = test-browser docker-test infra-test audit chaos
+LATER = docker-test infra-test audit chaos
 .PHONY: $(LATER)
 $(LATER):
 	@echo 'make $@: arrives with $(later); nothing to run yet' >&2

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 
 import mbo
 from mbo.errors import RequestError
 from mbo.view import Broadcast, Live, Program, Recorded
 
+SWITCH_S = 0.0005
+"""After which a thread that wants to go on may: by default it is longer than a record should wait for its book."""
 VARIABLES = ("MBO_FEED", "MBO_STORE", "MBO_FILE")
 
 
@@ -27,6 +30,7 @@ def opened() -> Program:
     if len(given) > 1:
         raise RequestError(f"{' and '.join(given)} are set: the dashboard shows one of them")
     if "MBO_FEED" in given:
+        sys.setswitchinterval(SWITCH_S)
         symbols = os.environ.get("MBO_SYMBOLS", "ALL_SYMBOLS").split(",")
         return Broadcast(Live(given["MBO_FEED"], symbols).start())
     if "MBO_STORE" in given:

@@ -20,9 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 import mbo
+from mbo.bench_dashboard import dashboard
 from mbo.bench_live import live
 from mbo.bench_plain import PlainBook
 from mbo.bench_row import Row
+from mbo.bench_serve import serve
 from mbo.bench_store import store
 from mbo.book import Book, Books, ReferenceBook
 from mbo.errors import InternalError
@@ -67,7 +69,7 @@ def mbp() -> list[Row]:
     return [row for _, row in track(done, 3, lambda step: step[0], "bench mbp")]
 
 
-SUITES: Final = {"core": core, "mbp": mbp, "live": live, "store": store}
+SUITES: Final = {"core": core, "mbp": mbp, "live": live, "store": store, "serve": serve, "dashboard": dashboard}
 
 
 def _small_book() -> list[Row]:

@@ -251,6 +251,34 @@ def gateway(
     serve_until_signal(served)
 
 
+@app.command(
+    epilog="Examples: mbo serve --file day.dbn.zst --speed 10    mbo serve --feed tcp://127.0.0.1:13000 --store chdb:///data/mbo"
+)
+def serve(
+    feed: Annotated[
+        str | None, typer.Option(help="Gateway to follow, tcp://host:port; its key comes from MBO_GATEWAY_KEY.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="DBN file to replay instead.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Record into chdb:///dir or http(s)://user@host:8123/mbo, and serve what is there."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback only with keys.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 is any.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Records a second, of a file.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Times the recorded speed, of a file; 1 unless given.")] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin a file again at its end.")] = False,
+    env: Annotated[str | None, typer.Option(help="dev, staging or prod; else MBO_ENV.")] = None,
+) -> None:
+    """Serve books over HTTP and WebSocket, from a gateway or a file, and record them if you like, until Ctrl-C or SIGTERM."""
+    from mbo.api.serving import serve as serve_all
+
+    given = {
+        "feed": feed, "file": file, "store": store, "env": env, "api.host": host, "api.port": port, "gateway.rate": rate,
+    }  # fmt: skip
+    raise typer.Exit(serve_all(given, speed=speed, loop=loop))
+
+
 @app.command(epilog="Example: mbo live tcp://127.0.0.1:13000 --symbols CLX5 --until-end --json book.json")
 def live(
     url: Annotated[str, typer.Argument(help="Gateway, tcp://host:port; a key comes from MBO_GATEWAY_KEY.")],
@@ -381,7 +409,7 @@ def simulate(
 
 @app.command(epilog="Examples: mbo bench core    mbo bench live    mbo bench core --json")
 def bench(
-    name: Annotated[str, typer.Argument(help="Which suite: core, mbp, live or store.")] = "core",
+    name: Annotated[str, typer.Argument(help="Which suite: core, mbp, live, store, serve or dashboard.")] = "core",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure speed, with ratios against slower books on the same records."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEPT: Final = 5  # exceptions of each class of each rule whose records are kept
 _SHOWN: Final = 256  # records of an event that are kept with an exception
+_OF_MATCHES: Final = [k for k, rule in enumerate(RULES) if rule.name.startswith(("fill_", "trade_"))]
 _HELD: Final = 1 << 17  # records of unfinished events that are held back for their end
 _GONE: Final = 1 << 20  # ids that are remembered to have left a book that is not synced
 _WALK_EVERY: Final = (
@@ -86,9 +87,17 @@ class Checker:
         self._check(records if whole.all() else records[whole], numbers if whole.all() else numbers[whole])
 
     def finish(self) -> None:
-        """Judge what waited for more records."""
+        """Judge what waited for more records, but for its matches: what is missing may settle an order passed over, or a size."""
         self.unfinished = len(self._open[0])
+        proof, found = self._proof, len(self._findings)
+        tallies = [tally[_OF_MATCHES] for tally in (proof.checked, proof.held, proof.excused)]
+        witnesses = proof.fills.copy(), proof.power.copy(), proof.verdicts.copy()
         self._check(*self._open)
+        for tally, before in zip((proof.checked, proof.held, proof.excused), tallies, strict=True):
+            tally[_OF_MATCHES] = before
+        proof.fills[:], proof.power[:], proof.verdicts[:] = witnesses
+        matches = {RULES[k].name for k in _OF_MATCHES}
+        self._findings[found:] = [one for one in self._findings[found:] if one.rule not in matches]
         self._open = self._open[0][:0], self._open[1][:0]
         if self.records:
             self._make_room()

@@ -57,7 +57,9 @@ class Ladder(JSComponent):
 
     def _send(self, document: Any, frame: bytes) -> None:
         session = getattr(getattr(document, "session_context", None), "session", None)
-        if getattr(session, "connection_count", 1) == 0:  # the page is gone; should it come back, it says that it is ready
+        if (
+            getattr(session, "connection_count", 1) == 0
+        ):  # the page is gone; should it come back, it says that it is ready
             self.close()
             return
         with set_curdoc(document):

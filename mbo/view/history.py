@@ -173,7 +173,8 @@ def picture(book: Book, ticks: Ticks, base: int | None) -> tuple[Any, npt.NDArra
     for sign, levels in zip((1, -1), sides, strict=True):
         place = ticks.of(levels["price"]).astype(np.int64) - base
         inside = (place >= 0) & (place < CELLS)
-        np.add.at(cells, place[inside], sign * np.minimum(levels["size"][inside], _LARGEST).astype(np.int32))
+        sizes = np.minimum(levels["size"][inside], _LARGEST)
+        cells += sign * np.minimum(np.bincount(place[inside], sizes, CELLS), _LARGEST).astype(np.int32)
     return column, cells
 
 

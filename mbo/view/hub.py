@@ -17,6 +17,8 @@ log: Final = logging.getLogger("mbo.view")
 FRAMES_PER_S: Final = 60
 _IDLE_S: Final = 0.1
 """Between two turns when nobody looks: a live stream has to be taken in all the same."""
+_HEAVY_S: Final = 0.003
+"""A stream that takes longer than this to take in is drawn every second time: its books come first."""
 Send = Callable[[bytes], object]
 
 
@@ -27,7 +29,7 @@ class Hub:
         self._viewers: dict[Viewer, tuple[Program, Send]] = {}
         self._programs: dict[Program, None] = {}
         self._task: asyncio.Task[None] | None = None
-        self.frames = 0
+        self.frames = self._turns = 0
         self.busy_s = 0.0
         """All the time that turns have taken."""
 
@@ -55,13 +57,20 @@ class Hub:
         """Move everybody on once, and send what there is to send; gives how many frames that were."""
         begin = time.perf_counter()
         sent = 0
+        self._turns += 1
+        heavy = set()
         for program in list(self._programs):
             try:
+                since = time.perf_counter()
                 program.turn()
+                if time.perf_counter() - since > _HEAVY_S and self._turns % 2:
+                    heavy.add(program)
             except Exception:
                 log.exception("%r is shown no further", program)
                 del self._programs[program]
-        for viewer, (_, send) in list(self._viewers.items()):
+        for viewer, (program, send) in list(self._viewers.items()):
+            if program in heavy:
+                continue
             try:
                 frame = viewer.turn()
                 if frame is not None:

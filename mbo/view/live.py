@@ -14,6 +14,7 @@ import numpy as np
 from mbo.errors import RequestError, SymbolError
 from mbo.live.feed import Feed
 from mbo.records import Action, Flag, RecordArray
+from mbo.selection import book_keys
 from mbo.view.history import History
 from mbo.view.index import FINEST_NS
 from mbo.view.stage import Key, Stage
@@ -135,10 +136,11 @@ class Live:
         """Give every book that is new a history, and every one whose prices need a finer axis another."""
         if not len(records):
             return
-        keys = np.unique(records[["publisher_id", "instrument_id"]])
-        for publisher, instrument in keys.tolist():
-            key = (publisher, instrument)
-            own = records[(records["publisher_id"] == publisher) & (records["instrument_id"] == instrument)]
+        books = book_keys(records)
+        alone = bool((books == books[0]).all())
+        for number in [int(books[0])] if alone else np.unique(books).tolist():
+            key = (number >> 32, number & 0xFFFFFFFF)
+            own = records if alone else records[books == number]
             prices = own["price"][np.isin(own["action"], (Action.ADD, Action.MODIFY))]
             known = self.stage.histories.get(key)
             if known is not None:

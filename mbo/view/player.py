@@ -37,6 +37,9 @@ class Player:
         self._last = clock()
         self.speed = speed
         self._sought: int | None = None
+        self._book: Book | None = None
+        self._from: Kept
+        self._own_events: int
         self._restore(index.checkpoint(0))
 
     @property
@@ -53,7 +56,9 @@ class Player:
     @property
     def book(self) -> Book | None:
         """The book at this place; None before its first record."""
-        return self._books.get(self.index.key)
+        if self._book is None:
+            self._book = self._books.get(self.index.key)
+        return self._book
 
     @property
     def events(self) -> int:
@@ -171,6 +176,7 @@ class Player:
 
     def _restore(self, kept: Kept) -> None:
         self._books = Books(equal_size=self.index.equal_size)
+        self._book = None
         self._books.apply(kept.records)
         self._from, self.place = kept, kept.place
         self._own_events = self.book.status.events if self.book is not None else 0

@@ -47,18 +47,19 @@ class Stage:
 
     def apply(self, records: RecordArray) -> None:
         """Apply records that end with an event, and note every column that ends on the way."""
+        begun: dict[Key, tuple[RecordArray, int]] = {}
+        for key in self.histories:
+            book, own = self.books.get(key), self.own(key, records)
+            begun[key] = own, 0 if book is None else book.status.messages
+            self._note(key, _refilled(book, own), begun[key][1])
         for piece, time_ns in self._pieces(records):
-            own = {key: self.own(key, piece) for key in self.histories}
-            refilled = {key: self._refilled(key, records) for key, records in own.items()}
             self.books.apply(piece)
             self.latest = time_ns
             for key, history in self.histories.items():
                 if key in self.books:
-                    book = self.books[key]
-                    history.capture(history.number_of(time_ns), book)
-                    first = book.status.messages - len(own[key])
-                    history.trade(own[key], first)
-                    self._note(key, refilled[key], first)
+                    history.capture(history.number_of(time_ns), self.books[key])
+        for key, (own, first) in begun.items():
+            self.histories[key].trade(own, first)
 
     def _pieces(self, records: RecordArray) -> Iterator[tuple[RecordArray, int]]:
         """Cut records where an event ends and the next one is of another column; with the time at each piece's end."""
@@ -85,31 +86,6 @@ class Stage:
         mine = book_keys(records) == (key[0] << 32 | key[1])
         return records if mine.all() else records[mine]
 
-    def _refilled(self, key: Key, records: RecordArray) -> list[tuple[int, int]]:
-        """Find orders (id, row) that were filled and, in the same event, changed at the same price to another size than was left.
-
-        That is how an iceberg's next tip shows at CME (no field says it). Looked for before the records are applied, when the book
-        still has the sizes shown before.
-        """
-        filled = np.flatnonzero(records["action"] == Action.FILL)
-        if not len(filled):
-            return []
-        changed = np.flatnonzero(records["action"] == Action.MODIFY)
-        changed = changed[np.isin(records["order_id"][changed], records["order_id"][filled])]
-        if not len(changed) or key not in self.books:
-            return []
-        book, found = self.books[key], []
-        events = np.cumsum(records["flags"] & int(Flag.LAST) != 0) - (records["flags"] & int(Flag.LAST) != 0)
-        for row in changed.tolist():
-            order_id = int(records["order_id"][row])
-            fills = filled[(records["order_id"][filled] == order_id) & (filled < row) & (events[filled] == events[row])]
-            shown = _shown(book, records, order_id, int(fills[0]) if len(fills) else 0)
-            if not len(fills) or shown is None or shown[1] != int(records["price"][row]):
-                continue
-            if int(records["size"][row]) != shown[0] - int(records["size"][fills].sum(dtype=np.int64)):
-                found.append((order_id, row))
-        return found
-
     def _note(self, key: Key, refilled: Iterable[tuple[int, int]], first: int) -> None:
         known = self.icebergs[key]
         for order_id, row in refilled:
@@ -118,12 +94,59 @@ class Stage:
             known.pop(next(iter(known)))
 
 
-def _shown(book: Book, records: RecordArray, order_id: int, before: int) -> tuple[int, int] | None:
-    """Give the size and price that an order showed before a record: what the batch said last of it, or else the book."""
-    earlier = records[:before]
-    own = earlier[(earlier["order_id"] == order_id) & np.isin(earlier["action"], (Action.ADD, Action.MODIFY))]
-    if len(own):
-        return int(own["size"][-1]), int(own["price"][-1])
+def _refilled(book: Book | None, records: RecordArray) -> list[tuple[int, int]]:
+    """Find orders (id, row) that were filled and, in the same event, changed at the same price to another size than was left.
+
+    That is how an iceberg's next tip shows at CME (no field says it). Looked for before the records are applied, when the book
+    still has the sizes shown before.
+    """
+    actions = records["action"]
+    changed = np.flatnonzero(actions == Action.MODIFY)
+    filled = np.flatnonzero(actions == Action.FILL)
+    if not len(filled) or not len(changed):
+        return []
+    changed_ids = records["order_id"][changed]
+    both = np.unique(changed_ids[np.isin(changed_ids, records["order_id"][filled])])
+    if not len(both):
+        return []
+    shows = np.flatnonzero((actions == Action.ADD) | (actions == Action.MODIFY) | (actions == Action.FILL))
+    lasts = records["flags"] & int(Flag.LAST) != 0
+    events = (np.cumsum(lasts) - lasts)[shows]
+    own = np.isin(records["order_id"][shows], both)
+    return _refills(book, records[shows[own]], shows[own], events[own])
+
+
+def _refills(
+    book: Book | None, records: RecordArray, rows: npt.NDArray[np.int64], events: npt.NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """Find refills among the A, M and F of a few orders."""
+    order = np.argsort(records["order_id"], kind="stable")  # each order's records by themselves, in their order
+    records, rows, events = records[order], rows[order], events[order]
+    ids, sizes, prices = records["order_id"], records["size"].astype(np.int64), records["price"]
+    is_fill = records["action"] == Action.FILL
+    place = np.arange(len(ids))
+    new = np.ones(len(ids), bool)
+    new[1:] = (ids[1:] != ids[:-1]) | (events[1:] != events[:-1])
+    fills = np.cumsum(np.where(is_fill, sizes, 0))
+    begin = np.maximum.accumulate(np.where(new, place, 0))  # of this order's part of the event
+    told = np.maximum.accumulate(
+        np.where(is_fill, -1, place)
+    )  # when a size was last said, of this order or one before it
+    refilled = np.flatnonzero((records["action"][1:] == Action.MODIFY) & is_fill[:-1] & ~new[1:]) + 1
+    found = []
+    for at in refilled.tolist():
+        before = int(told[at - 1])
+        taken = int(fills[at - 1] - (fills[before] if before >= begin[at] else fills[begin[at]] - sizes[begin[at]]))
+        known = before >= 0 and ids[before] == ids[at]
+        shown = (int(sizes[before]), int(prices[before])) if known else _resting(book, int(ids[at]))
+        if shown is not None and shown[1] == prices[at] and sizes[at] != shown[0] - taken:
+            found.append((int(ids[at]), int(rows[at])))
+    return found
+
+
+def _resting(book: Book | None, order_id: int) -> tuple[int, int] | None:
+    if book is None:
+        return None
     try:
         order = book.order(order_id)
     except OrderError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 _COLUMNS: Final = 256  # in one frame: 64 kB
 _TRADES: Final = 20_000  # of the past, for one who comes or goes elsewhere
 _STATUS_S: Final = 0.25
-_WINDOW: Final = 4  # frames under way to a viewer
+_WINDOWS: Final = (
+    (0.08, 8),
+    (0.15, 4),
+    (float("inf"), 2),
+)  # frames under way, by how long the last acknowledged one was (s)
 _LOST_S: Final = 5.0  # after which a frame that nobody acknowledged is taken for lost
 _MESSAGES: Final = 4096  # characters of a symbol or an id, at most
 
@@ -38,6 +43,8 @@ class Viewer(ABC):
         self._clock = clock
         self.ready = False
         self.number = self.acknowledged = 0
+        self._window = _WINDOWS[1][1]
+        self._under_way: deque[tuple[int, float]] = deque(maxlen=16)
         self.state: dict[str, Any] = {}
         """What the component would like to find again: it goes into the page's address."""
         self.server_ms = 0.0
@@ -105,10 +112,11 @@ class Viewer(ABC):
     @property
     def credit(self) -> bool:
         """Whether one more frame may be sent before the component has said that it drew the earlier ones."""
-        if self.number - self.acknowledged < _WINDOW:
+        if self.number - self.acknowledged < self._window:
             return True
         if self._clock() - self._sent_at > _LOST_S:
             self.acknowledged = self.number  # a page that slept, or a connection that was made again
+            self._under_way.clear()
             return True
         return False
 
@@ -131,6 +139,7 @@ class Viewer(ABC):
         self._sent_parts |= {name: one[0] for name, one in changed.items() if name in parts}
         self.number += 1
         self._sent_at = self._clock()
+        self._under_way.append((self.number, self._sent_at))
         self.server_ms += 0.1 * ((self._clock() - begin) * 1e3 - self.server_ms)
         return pack({"n": self.number, "clock_ms": time.time_ns() / 1e6, **header, **news}, changed)
 
@@ -258,10 +267,14 @@ class Viewer(ABC):
     def _on_ready(self, message: Mapping[str, Any]) -> None:
         self._forget()
         self.ready, self.acknowledged = True, self.number
+        self._under_way.clear()
         self._status_at = float("-inf")
 
     def _on_ack(self, message: Mapping[str, Any]) -> None:
         self.acknowledged = max(self.acknowledged, min(int(number_of(message, "n")), self.number))
+        while self._under_way and self._under_way[0][0] <= self.acknowledged:
+            took = self._clock() - self._under_way.popleft()[1]
+            self._window = next(window for limit, window in _WINDOWS if took <= limit)
 
     def _on_select(self, message: Mapping[str, Any]) -> None:
         if message.get("side") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -33,6 +34,7 @@ TOKEN, _ = new_key("a", "read")
         ("nothing here: key of a book, http://host:80/a@b", "nothing here: key of a book, http://host:80/a@b"),
         ("bid 70.5 x 3", "bid 70.5 x 3"),
     ],
+    ids=itertools.count(),  # a token is another one in every process
 )
 def test_what_looks_like_a_secret_is_masked(text, expected):
     assert Redaction().text(text) == expected

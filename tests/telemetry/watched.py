@@ -40,7 +40,10 @@ def all_watched() -> Metrics:
 def promtool(*arguments: str, text: bytes = b"", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     found = os.environ.get("MBO_TEST_PROMTOOL") or shutil.which("promtool")
     if not found:
-        pytest.skip("there is no promtool: Debian's package prometheus has it, MBO_TEST_PROMTOOL names one elsewhere")
+        missing = "there is no promtool: Debian's package prometheus has it, MBO_TEST_PROMTOOL names one elsewhere"
+        if "prometheus" in os.environ.get("MBO_REQUIRE", "").split(","):
+            pytest.fail(f"{missing}, and MBO_REQUIRE says that it has to be there")
+        pytest.skip(missing)
     return subprocess.run(
         [found, *arguments], input=text.decode(), cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )

@@ -37,6 +37,17 @@ def test_every_feature_is_explained(seed):
     assert report["trade_size"].checked >= np.count_nonzero(records["action"] == T)
 
 
+def test_a_file_that_breaks_off_anywhere_breaks_no_rule():
+    records = session(3, 6_000)
+    ends = [at for at in range(4_000, 4_400) if records["flags"][at - 1] & LAST == 0]
+    matches = [at for at in ends if set(records["action"][at - 2 : at].tolist()) & {T, F}]
+    assert len(matches) > 10
+    for at in matches:
+        report = checked(records[:at])
+        assert (broken(report), report.records) == ({}, at)
+        assert report.unfinished > 0
+
+
 def test_every_class_that_a_simulator_can_show_is_met():
     met: dict[str, set[str]] = {}
     for seed in range(1, 9):

@@ -311,24 +311,32 @@ def test_icebergs_are_marked_once_they_are_known(tmp_path):
             assert marked == {one for one in flags if index.icebergs.get(one, end + 1) <= end}
 
 
-def test_at_most_four_frames_are_under_way(program):
+def test_few_frames_are_under_way_and_fewer_to_a_slow_page(program):
     viewer = program.viewer()
     viewer.handle({"do": "ready"})
     viewer.handle({"do": "play"})
     now = [0.0]
     viewer._clock = viewer.player._clock = lambda: now[0]
-    frames = 0
-    for _ in range(60):
-        now[0] += 1 / 60
-        frames += viewer.turn() is not None
-    assert frames == 4
-    viewer.handle({"do": "ack", "n": 2})
-    for _ in range(60):
-        now[0] += 1 / 60
-        frames += viewer.turn() is not None
-    assert frames == 6
+
+    def sent(turns: int) -> int:
+        frames = 0
+        for _ in range(turns):
+            now[0] += 1 / 60
+            frames += viewer.turn() is not None
+        return frames
+
+    assert sent(60) == 4
+    viewer.handle({"do": "ack", "n": 4})  # nearly a second later: this page is slow
+    assert sent(60) == 2
+    viewer.handle({"do": "ack", "n": 5})
+    assert sent(60) == 1
+    viewer.handle({"do": "ack", "n": 7})
+    assert sent(1) == 1
+    viewer.handle({"do": "ack", "n": 8})  # at once
+    assert sent(60) == 8
     viewer.handle({"do": "ack", "n": 10**9})  # of frames that were never sent
-    assert viewer.acknowledged == 6
+    assert viewer.acknowledged == 16
+    assert sent(6 * 60) == 4  # two, and after five seconds without a word two more
 
 
 def test_nothing_is_sent_before_the_component_is_ready(program):

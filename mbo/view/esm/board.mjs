@@ -22,7 +22,8 @@ import {Toolbar} from "./toolbar.mjs";
 const TICK_MS = 200; // of what is written in words
 const QUIET_MS = 1500; // after which the words have said everything
 const AGES_MS = 200; // of the queue's ages
-const ACK_EVERY = 2;
+const ACK_EVERY = 4;
+const ACK_MS = 50;
 
 // What has to be drawn again when something of the model or of the view has changed.
 const DRAWN_BY = {
@@ -238,13 +239,26 @@ export class Board {
     if (this.saySoon) this.tick();
     else if (this.queueCame) this.shell.update(this, this.depth);
     this.queueCame = false;
-    if (this.pending - this.acknowledged >= ACK_EVERY) {
-      this.acknowledged = this.pending;
-      this.send({do: "ack", n: this.pending});
-    }
+    this.acknowledge(now);
     this.shownFrame = this.pending;
     if (drew) this.count(now, performance.now() - begin);
     if (moving || (this.ladder.fading && !this.still)) this.wake();
+  }
+
+  // Each acknowledgement costs the server more than a frame: every fourth, but none later than so many ms.
+  acknowledge(now) {
+    if (this.pending === this.acknowledged) return;
+    const wait = ACK_MS - (now - (this.ackAt ?? -ACK_MS));
+    if (wait > 0 && this.pending - this.acknowledged < ACK_EVERY) {
+      this.ackTimer ??= setTimeout(() => {
+        this.ackTimer = null;
+        this.acknowledge(performance.now());
+      }, wait);
+      return;
+    }
+    this.ackAt = now;
+    this.acknowledged = this.pending;
+    this.send({do: "ack", n: this.pending});
   }
 
   count(now, ms) {
@@ -301,6 +315,7 @@ export class Board {
     clearInterval(this.timer);
     cancelAnimationFrame(this.request);
     this.sender.close();
+    clearTimeout(this.ackTimer);
     for (const panel of Object.values(this.panels)) panel.close();
     this.root.remove();
   }
