@@ -65,9 +65,12 @@ class Hub:
                 program.turn()
                 if time.perf_counter() - since > _HEAVY_S and self._turns % 2:
                     heavy.add(program)
-            except Exception:
+            except Exception as error:
                 log.exception("%r is shown no further", program)
                 del self._programs[program]
+                for viewer, (shown, _) in self._viewers.items():
+                    if shown is program:
+                        viewer.tell("error", f"The stream is shown no further: {error}")
         for viewer, (program, send) in list(self._viewers.items()):
             if program in heavy:
                 continue

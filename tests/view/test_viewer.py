@@ -504,6 +504,21 @@ def test_what_is_no_frame(data):
         unpack(data)
 
 
+def test_hub_says_when_a_stream_is_shown_no_further(program, caplog, monkeypatch):
+    def broken() -> None:
+        raise mbo.DataError("this is no book to draw")
+
+    monkeypatch.setattr(program, "turn", broken)
+    hub, sent = Hub(), []
+    viewer = program.viewer()
+    hub.add(viewer, program, sent.append)
+    viewer.handle({"do": "ready"})
+    hub.turn()
+    header, _ = unpack(sent[0])
+    assert header["notice"] == {"level": "error", "text": "The stream is shown no further: this is no book to draw"}
+    assert "shown no further" in caplog.text
+
+
 def test_frame_keeps_every_section(tmp_path):
     columns = np.zeros(3, np.dtype((np.uint8, CELLS)))
     header, sections = unpack(pack({"n": 1}, {"cells": part(columns), "bids": (b"", 0)}))
