@@ -60,7 +60,8 @@ test-resilience: venv ## live stream and store under faults: torn frames, resets
 	$(PYTEST) -m resilience tests
 
 test-browser: venv ## the dashboard in Debian's Chromium, against its real server
-	$(PYTEST) -m browser tests
+	$(PYTEST) -m browser tests/browser
+	$(PYTEST) -m browser tests/view  # with a browser of its own, and there can be one at a time
 
 screenshots: venv ## the pictures of the documentation, in docs/, from the bundled session
 	@.venv/bin/python -m tests.browser.screenshots docs

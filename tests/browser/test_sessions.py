@@ -184,7 +184,8 @@ def test_the_gateway_goes_and_comes_back(serve, look, day):
         assert aged_s(screen) < AGE_S
         screen.until("m.state === 'reconnecting'", "it says why")
         assert is_grey(screen)
-        assert "RECONNECTING" in screen.test("stale").text_content()
+        words = screen.test("stale").element_handle()
+        screen.page.wait_for_function("(node) => node.textContent.includes('RECONNECTING')", arg=words)
         proxy.hear()
         screen.until("m.state === 'live' && !m.stale", "live again", limit_s=60)
         assert not is_grey(screen)

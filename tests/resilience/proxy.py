@@ -67,6 +67,7 @@ class Proxy:
         self._listener = _listening(0)
         self.port = self._listener.getsockname()[1]
         self.url = f"tcp://127.0.0.1:{self.port}"
+        self._kept = socket.socket()  # holds the port while it refuses connections
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -82,6 +83,7 @@ class Proxy:
         self._thread.join(_LIMIT_S)
         assert not self._thread.is_alive()
         self._loop.close()
+        self._kept.close()
 
     def deafen(self) -> None:
         """Refuse connections, and cut those there are, until `hear`; the port stays ours, so that nobody else answers there."""
