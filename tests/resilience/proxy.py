@@ -88,6 +88,7 @@ class Proxy:
     def deafen(self) -> None:
         """Refuse connections, and cut those there are, until `hear`; the port stays ours, so that nobody else answers there."""
         self._call(self._close())
+        self._kept.close()
         self._kept = socket.socket()
         self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._kept.bind(("127.0.0.1", self.port))
