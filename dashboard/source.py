@@ -31,7 +31,7 @@ def opened() -> Program:
         raise RequestError(f"{' and '.join(given)} are set: the dashboard shows one of them")
     if "MBO_FEED" in given:
         sys.setswitchinterval(SWITCH_S)
-        symbols = os.environ.get("MBO_SYMBOLS", "ALL_SYMBOLS").split(",")
+        symbols = (os.environ.get("MBO_SYMBOLS") or "ALL_SYMBOLS").split(",")
         return Broadcast(Live(given["MBO_FEED"], symbols).start())
     if "MBO_STORE" in given:
         return Recorded.stored(mbo.Store(given["MBO_STORE"]), given["MBO_STORE"])

@@ -57,10 +57,8 @@ class Ladder(JSComponent):
 
     def _send(self, document: Any, frame: bytes) -> None:
         session = getattr(getattr(document, "session_context", None), "session", None)
-        if (
-            getattr(session, "connection_count", 1) == 0
-        ):  # the page is gone; should it come back, it says that it is ready
-            self.close()
+        if getattr(session, "connection_count", 1) == 0:
+            self.close()  # the page is gone; should it come back, it says that it is ready
             return
         with set_curdoc(document):
             self._send_msg(frame)

@@ -93,6 +93,14 @@ class History:
             self.columns["sold"][last + 1 : number] = self.columns["bought"][last + 1 : number] = 0
             self.cells[last + 1 : number] = self.cells[last]
         column, cells = picture(book, self.ticks, int(self.columns["base"][last]) if last >= 0 else None)
+        if last < 0:  # nothing is known of what lies before the first
+            before = self.columns[:number]
+            before["number"], before["base"], before["bid"], before["ask"] = (
+                np.arange(number),
+                column["base"],
+                NONE,
+                NONE,
+            )
         column["number"] = number
         for name in ("sold", "bought"):
             column[name] = self.columns[name][number]

@@ -23,7 +23,7 @@ Send = Callable[[bytes], object]
 
 
 class Hub:
-    """Sends frames to viewers from one task of the running event loop. `turn_ms` is what a turn lately cost, per frame sent."""
+    """Sends frames to viewers from one task of the running event loop; `frames` counts those that were sent."""
 
     def __init__(self) -> None:
         self._viewers: dict[Viewer, tuple[Program, Send]] = {}

@@ -27,7 +27,7 @@ _HIDDEN: Final = 1 << 16  # orders known to be icebergs, of one book; the oldest
 class Stage:
     """Books of a stream, a history of each that is watched, and which orders showed themselves to be icebergs.
 
-    All histories have the same beginning and columns of the same duration. `applied` counts the records of each book.
+    All histories have the same beginning and columns of the same duration.
     """
 
     def __init__(self, *, equal_size: EqualSize = "venue") -> None:

@@ -30,6 +30,7 @@ _WINDOWS: Final = (
     (float("inf"), 2),
 )  # frames under way, by how long the last acknowledged one was (s)
 _LOST_S: Final = 5.0  # after which a frame that nobody acknowledged is taken for lost
+_UNSAID: Final = object()
 _MESSAGES: Final = 4096  # characters of a symbol or an id, at most
 
 
@@ -61,12 +62,12 @@ class Viewer(ABC):
     def _forget(self) -> None:
         """Send everything anew: another book, or a history that has begun anew."""
         self._columns = np.zeros(self.history.capacity, bool)
-        self._epoch = self.history.epoch
+        self._of = self.history, self.history.epoch
         self._trades = (0, 0)  # numbers of those that the component has
         self._sent_parts.clear()
         self._sent_header = {}
-        self._queue_sent: Any = None
-        self._order_sent: Any = None
+        self._queue_sent: Any = _UNSAID
+        self._order_sent: Any = _UNSAID
         self._meta_sent = None
 
     # ------------------------------------------------------------ what there is to see
@@ -126,7 +127,11 @@ class Viewer(ABC):
         self._advance()
         if not self.ready or not self.credit:
             return None
-        if self.history.epoch != self._epoch:
+        history, epoch = self._of
+        if history is not self.history:  # another axis: what was chosen on the old one means nothing on it
+            self.selected = self.follow = None
+            self._forget()
+        elif history.epoch != epoch:
             self._forget()
         drawn = self._draw()
         header, parts = self._own(drawn)

@@ -39,6 +39,15 @@ def test_columns_without_events_are_like_the_last():
     assert history.columns["number"][2:7].tolist() == [2, 3, 4, 5, 6]
 
 
+def test_columns_before_the_first_are_empty_and_numbered():
+    history = History(TICKS, 0, 100)
+    history.capture(3, book("A 1 B 99 5"))
+    assert history.columns["number"][:4].tolist() == [0, 1, 2, 3]
+    assert history.columns["bid"][:4].tolist() == [NONE, NONE, NONE, 99]
+    assert len(set(history.columns["base"][:4].tolist())) == 1
+    assert not history.cells[:3].any()
+
+
 def test_empty_sides_have_no_best():
     history = History(TICKS, 0, 100)
     history.capture(0, book("A 1 B 99 5"))

@@ -31,6 +31,7 @@ class Screen:
         if hasattr(viewer, "player"):
             viewer.player._clock = viewer._clock
         self.header, self.sections, self.columns, self.trades, self.resets = {}, {}, {}, {}, 0
+        self.epoch = None
         self.say(do="ready")
 
     def say(self, **message) -> "Screen":
@@ -45,6 +46,10 @@ class Screen:
         header, sections = unpack(frame)
         self.header |= header
         self.sections |= sections
+        if "meta" in header:
+            if header["meta"]["epoch"] != self.epoch:
+                self.columns, self.trades = {}, {}
+            self.epoch = header["meta"]["epoch"]
         if header.get("trades_reset"):
             self.trades, self.resets = {}, self.resets + 1
         for number, row in enumerate(sections.get("trades", []), header.get("trades_from", 0)):
@@ -470,8 +475,19 @@ def test_finer_price_begins_the_axis_anew(tmp_path):
         until(lambda: (program.turn(), program.symbols)[1], "a symbol")
         key = live.key_of()
         coarse = live.stage.histories[key].ticks.size
-        until(lambda: (program.turn(), live.feed.status.ended)[1], "the end")
+        screen = Screen(program.viewer())
+        screen.say(do="select", side="bid", tick=screen.header["bbo"][0])
+        until(lambda: (program.turn(), screen.look(1), live.feed.status.ended)[2], "the end")
         program.turn()
+        for _ in range(10):
+            screen.look(1)
+        history = live.stage.histories[key]
+        assert sorted(screen.columns) == list(range(screen.header["columns_shown"] + 1))
+        assert all(
+            row["base"] == history.columns["base"][number] for number, (row, _) in list(screen.columns.items())[:-1]
+        )
+        assert len(screen.trades) == history.trades_end == screen.header["trades_shown"]
+        assert screen.header["queue"] is None
         assert coarse % live.stage.histories[key].ticks.size == 0
         assert live.stage.histories[key].ticks.size <= 1_000_000 < coarse
         assert live.begun == 1
