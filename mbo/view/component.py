@@ -14,6 +14,8 @@ try:
     import panel as pn
     from panel.custom import JSComponent
     from panel.io.state import set_curdoc, state
+
+    from mbo.view.wire import Wire, offer
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError("the ladder needs Panel: pip install 'mbo-books[dashboard]'") from missing
 
@@ -39,21 +41,37 @@ class Ladder(JSComponent):
             params.setdefault("height", HEIGHT)
         self.viewer = program.viewer(symbol)
         self._hub, self._program = hub, program
+        self._wire: Wire | None = None
         super().__init__(**params)  # type: ignore[no-untyped-call]
         self.viewer.begin(self.state)
 
     def _handle_msg(self, data: Any) -> None:
-        self.viewer.handle(data)
         if isinstance(data, dict) and data.get("do") == "ready":
             self._begin(state.curdoc)
+        else:
+            self.viewer.handle(data)
         if self.viewer.state and self.viewer.state != self.state:
             self.state = self.viewer.state
 
     def _begin(self, document: Any) -> None:
-        _without_delay(document)
+        self.close()
+        self.viewer.handle({"do": "ready"})
+        self._hub.add(self.viewer, self._program, functools.partial(self._send, document))
         if document is not None and document.session_context is not None:
             document.on_session_destroyed(lambda _: self.close())
-        self._hub.add(self.viewer, self._program, functools.partial(self._send, document))
+        wire = Wire(taken=lambda: self._take(wire), heard=self._hear, lost=self.close)
+        if any(offer(application, wire) for application in _applications(document)):
+            self._wire = wire
+            self._send_msg(wire.token)
+
+    def _take(self, wire: Wire) -> None:
+        # What is still under way by the other path, the page leaves unread: everything is sent anew.
+        self.viewer.handle({"do": "ready"})
+        self._hub.add(self.viewer, self._program, wire.send)
+
+    def _hear(self, message: Any) -> None:
+        if isinstance(message, dict) and message.get("do") == "ack":
+            self.viewer.handle(message)
 
     def _send(self, document: Any, frame: bytes) -> None:
         session = getattr(getattr(document, "session_context", None), "session", None)
@@ -67,15 +85,23 @@ class Ladder(JSComponent):
         """Draw no further, until the page says again that it is ready."""
         self._hub.remove(self.viewer)
         self.viewer.ready = False
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
 
-def _without_delay(document: Any) -> None:
-    """Have small frames leave at once: Tornado leaves Nagle's algorithm on, at 40 ms for a frame that waits for its answer."""
+def _applications(document: Any) -> list[Any]:
+    """Find what serves a page: nothing in a notebook. On the way, have its small messages leave at once.
+
+    Tornado leaves Nagle's algorithm on, at 40 ms for a small frame that waits for its answer.
+    """
     session = getattr(getattr(document, "session_context", None), "session", None)
-    for connection in getattr(session, "_subscribed_connections", ()):
-        socket = getattr(connection, "_socket", None)
-        if socket is not None and hasattr(socket, "set_nodelay"):
+    links = getattr(session, "_subscribed_connections", ())
+    sockets: list[Any] = [getattr(link, "_socket", None) for link in links]
+    for socket in sockets:
+        if hasattr(socket, "set_nodelay"):
             socket.set_nodelay(True)
+    return [getattr(socket, "application", None) for socket in sockets]
 
 
 def ladder(day: Records, symbol: str | None = None, **params: Any) -> Ladder:

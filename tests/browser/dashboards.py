@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,11 +22,14 @@ from playwright.sync_api import BrowserContext, Locator, Page
 import mbo
 from mbo.book import Book
 from mbo.records import Action, Side
+from mbo.replay import Records
 from mbo.units import format_price
+from mbo.view import Recorded
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0  # for a process or a page on a busy machine, with kernels to compile
 LIMIT_S = 30.0
+MS = 1_000_000
 STEADY = "window.__mbo?.ready && window.__mbo.drawn > 3"
 
 
@@ -64,11 +68,13 @@ class Dashboard:
     def __exit__(self, *_: object) -> None:
         self.end(signal.SIGTERM)
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "panel", "serve", "dashboard/app.py", "--port", str(self.port)]
+
     def start(self) -> Self:
-        command = [sys.executable, "-m", "panel", "serve", "dashboard/app.py", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.command(), cwd=ROOT, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         deadline = time.monotonic() + START_S
         while not self._answers():
@@ -189,6 +195,27 @@ class Screen:
         return self
 
 
+class Day:
+    """A book's records, and the instants of it that can be looked at."""
+
+    def __init__(self, day: Records, symbol: str | None) -> None:
+        program = Recorded.of(day)
+        index = program.index(symbol)
+        self.symbol = index.symbol
+        self.records = index.records
+        self.begin_ns, self.end_ns = index.begin_ns, index.end_ns
+        self._day = day if symbol is None else day.select(symbol)
+        program.close()
+
+    def book(self, at: int) -> Book:
+        return self._day.book(at=at)
+
+    def instants(self, count: int, seed: int) -> list[int]:
+        """Whole milliseconds, as the time field takes them."""
+        chosen = random.Random(seed)
+        return [chosen.randrange(self.begin_ns // MS + 1, self.end_ns // MS) * MS for _ in range(count)]
+
+
 def time_of_day(ns: int) -> str:
     """A time as the field of the page takes it, to a millisecond."""
     ms = ns // 1_000_000 % 86_400_000
@@ -256,3 +283,17 @@ def black_hole() -> Iterator[int]:
         hole.bind(("127.0.0.1", 0))
         hole.listen(64)
         yield hole.getsockname()[1]
+
+
+def at_instants(screen: Screen, day: Day, instants: list[int]) -> None:
+    """Seek to each, and see that what is drawn is the book then; every tenth time a queue as well."""
+    for number, at in enumerate(instants):
+        screen.seek(at - day.begin_ns, time_of_day(at))
+        book = day.book(at)
+        expect_book(screen, book, day.records[: book.status.messages])
+        if number % 10 == 0:
+            side = (Side.BID, Side.ASK)[number // 10 % 2]
+            screen.keys("b" if side == Side.BID else "n")
+            screen.until("m.queue.length && m.selected?.side === x", "the queue", "bid" if side == Side.BID else "ask")
+            expect_queue(screen, book, side)
+            screen.keys("Escape").until("m.selected === null && !m.queue.length", "no queue")

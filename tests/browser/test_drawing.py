@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
 import mbo
 from mbo.book import Book
-from mbo.records import Side, times_of
-from mbo.replay import Records
+from mbo.records import times_of
 from mbo.simulator import simulate
-from mbo.view import Recorded
-from tests.browser.dashboards import Screen, expect_book, expect_queue, time_of_day
+from tests.browser.dashboards import Day, Screen, at_instants, expect_book, time_of_day
 from tests.builders import NOON, dbn_bytes, write
 from tests.conftest import real
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 SEEKS, STEPS = 35, 35  # for each symbol of the bundled session: 210 instants in all
-MS = 1_000_000
-
-
-class Day:
-    """A book's records, and the instants of it that can be looked at."""
-
-    def __init__(self, day: Records, symbol: str | None) -> None:
-        program = Recorded.of(day)
-        index = program.index(symbol)
-        self.symbol = index.symbol
-        self.records = index.records
-        self.begin_ns, self.end_ns = index.begin_ns, index.end_ns
-        self._day = day if symbol is None else day.select(symbol)
-        program.close()
-
-    def book(self, at: int) -> Book:
-        return self._day.book(at=at)
-
-    def instants(self, count: int, seed: int) -> list[int]:
-        """Whole milliseconds, as the time field takes them."""
-        chosen = random.Random(seed)
-        return [chosen.randrange(self.begin_ns // MS + 1, self.end_ns // MS) * MS for _ in range(count)]
-
-
-def at_instants(screen: Screen, day: Day, instants: list[int]) -> None:
-    for number, at in enumerate(instants):
-        screen.seek(at - day.begin_ns, time_of_day(at))
-        book = day.book(at)
-        expect_book(screen, book, day.records[: book.status.messages])
-        if number % 10 == 0:
-            side = (Side.BID, Side.ASK)[number // 10 % 2]
-            screen.keys("b" if side == Side.BID else "n")
-            screen.until("m.queue.length && m.selected?.side === x", "the queue", "bid" if side == Side.BID else "ask")
-            expect_queue(screen, book, side)
-            screen.keys("Escape").until("m.selected === null && !m.queue.length", "no queue")
 
 
 def after_steps(screen: Screen, day: Day, count: int) -> None:

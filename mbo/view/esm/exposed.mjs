@@ -1,6 +1,6 @@
 // What was drawn, as values, for tests that look at the page: window.__mbo and, by the component's id, window.__mbo_all.
 
-export function expose(board, id) {
+export function expose(board, wire, id) {
   const {model, settings} = board;
   const of = (name) => model.header[name];
   const values = {
@@ -35,6 +35,7 @@ export function expose(board, id) {
     order: () => model.order,
     selected: () => board.selected,
     bytes: () => model.bytes,
+    wire: () => wire.taken,
   };
   const exposed = {};
   for (const [name, get] of Object.entries(values)) Object.defineProperty(exposed, name, {enumerable: true, get});

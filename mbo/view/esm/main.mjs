@@ -5,6 +5,7 @@ import {element} from "./dom.mjs";
 import {expose} from "./exposed.mjs";
 import {Keyboard} from "./keys.mjs";
 import {STYLE} from "./style.mjs";
+import {Wire} from "./wire.mjs";
 
 export function render({model, el}) {
   const root = element("section", {className: "mbo", tabindex: 0, label: "Order book", testid: "mbo"});
@@ -13,6 +14,7 @@ export function render({model, el}) {
   el.style.height = "100%";
   const given = model.state instanceof Map ? Object.fromEntries(model.state) : (model.state ?? {});
   const send = (message) => {
+    if (message.do === "ack" && wire.send(message)) return;
     if (board.connected) model.send_msg(message);
   };
   const board = new Board(root, send, {theme: model.theme, ...given});
@@ -31,7 +33,7 @@ export function render({model, el}) {
     if (byMouse && event.target.tagName === "SELECT") root.focus({preventScroll: true});
   });
   let broken = false;
-  model.on("msg:custom", (data) => {
+  const receive = (data) => {
     try {
       board.receive(data);
     } catch (error) {
@@ -39,14 +41,20 @@ export function render({model, el}) {
       if (!broken) board.shell.say("error", `A frame could not be read: ${error.message}`);
       broken = true;
     }
+  };
+  const wire = new Wire(receive, () => send({do: "ready"}));
+  model.on("msg:custom", (data) => {
+    if (typeof data === "string") wire.take(data);
+    else if (!wire.taken) receive(data);
   });
   model.on("theme", () => board.actions.set("theme", model.theme));
   watchConnection(model.document, board);
   model.on("remove", () => {
     keyboard.close();
+    wire.close();
     board.close();
   });
-  expose(board, model.id ?? "component");
+  expose(board, wire, model.id ?? "component");
   send({do: "ready"});
 }
 
