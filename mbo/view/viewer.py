@@ -26,9 +26,12 @@ _TRADES: Final = 20_000  # of the past, for one who comes or goes elsewhere
 _STATUS_S: Final = 0.25
 _WINDOWS: Final = (
     (0.08, 8),
-    (0.15, 4),
-    (float("inf"), 2),
+    (0.12, 4),
+    (0.2, 2),
+    (float("inf"), 1),
 )  # frames under way, by how long the last acknowledged one was (s)
+_SLOW_S, _FAST_S, _LONGEST_PAUSE_S = 0.15, 0.1, 0.15
+"""A page that takes longer than the first gets fewer frames, so that each is drawn sooner, until it takes less than the second."""
 _LOST_S: Final = 5.0  # after which a frame that nobody acknowledged is taken for lost
 _UNSAID: Final = object()
 _MESSAGES: Final = 4096  # characters of a symbol or an id, at most
@@ -45,6 +48,7 @@ class Viewer(ABC):
         self.ready = False
         self.number = self.acknowledged = 0
         self._window = _WINDOWS[1][1]
+        self._pause_s = 0.0
         self._under_way: deque[tuple[int, float]] = deque(maxlen=16)
         self.state: dict[str, Any] = {}
         """What the component would like to find again: it goes into the page's address."""
@@ -113,9 +117,10 @@ class Viewer(ABC):
     @property
     def credit(self) -> bool:
         """Whether one more frame may be sent before the component has said that it drew the earlier ones."""
+        since = self._clock() - self._sent_at
         if self.number - self.acknowledged < self._window:
-            return True
-        if self._clock() - self._sent_at > _LOST_S:
+            return since >= self._pause_s
+        if since > _LOST_S:
             self.acknowledged = self.number  # a page that slept, or a connection that was made again
             self._under_way.clear()
             return True
@@ -280,6 +285,10 @@ class Viewer(ABC):
         while self._under_way and self._under_way[0][0] <= self.acknowledged:
             took = self._clock() - self._under_way.popleft()[1]
             self._window = next(window for limit, window in _WINDOWS if took <= limit)
+            if took > _SLOW_S:
+                self._pause_s = min(_LONGEST_PAUSE_S, 1.2 * self._pause_s + 0.01)
+            elif took < _FAST_S:
+                self._pause_s = max(0.0, 0.9 * self._pause_s - 0.001)
 
     def _on_select(self, message: Mapping[str, Any]) -> None:
         if message.get("side") is None:

@@ -24,6 +24,7 @@ const QUIET_MS = 1500; // after which the words have said everything
 const AGES_MS = 200; // of the queue's ages
 const ACK_EVERY = 4;
 const ACK_MS = 50;
+const LATE_MS = 30;
 
 // What has to be drawn again when something of the model or of the view has changed.
 const DRAWN_BY = {
@@ -249,7 +250,7 @@ export class Board {
   acknowledge(now) {
     if (this.pending === this.acknowledged) return;
     const wait = ACK_MS - (now - (this.ackAt ?? -ACK_MS));
-    if (wait > 0 && this.pending - this.acknowledged < ACK_EVERY) {
+    if (wait > 0 && this.pending - this.acknowledged < ACK_EVERY && this.lagMs < LATE_MS) {
       this.ackTimer ??= setTimeout(() => {
         this.ackTimer = null;
         this.acknowledge(performance.now());
