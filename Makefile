@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent lint bench session clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent lint bench session reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 } \
@@ -86,6 +86,9 @@ bench: venv ## speed of books, MBP, live stream, store, API and dashboard, with 
 
 session: venv ## regenerate the bundled simulated session, byte for byte
 	.venv/bin/python tests/golden/make.py
+
+reference: venv ## the reference of the public names, docs/reference.md, from their docstrings
+	.venv/bin/python docs/reference.py
 
 clean: ## remove caches, builds and out/ (.venv stays: rm -r .venv)
 	rm -rf .bench .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist out
