@@ -32,6 +32,7 @@ _WINDOWS: Final = (
 )  # frames under way, by how long the last acknowledged one was (s)
 _SLOW_S, _FAST_S, _LONGEST_PAUSE_S = 0.15, 0.1, 0.15
 """A page that takes longer than the first gets fewer frames, so that each is drawn sooner, until it takes less than the second."""
+_UNSEEN_S: Final = 0.1  # between two steps that nobody sees, as no frame may be sent
 _LOST_S: Final = 5.0  # after which a frame that nobody acknowledged is taken for lost
 _UNSAID: Final = object()
 _MESSAGES: Final = 4096  # characters of a symbol or an id, at most
@@ -49,6 +50,7 @@ class Viewer(ABC):
         self.number = self.acknowledged = 0
         self._window = _WINDOWS[1][1]
         self._pause_s = 0.0
+        self._advanced_at = float("-inf")
         self._under_way: deque[tuple[int, float]] = deque(maxlen=16)
         self.state: dict[str, Any] = {}
         """What the component would like to find again: it goes into the page's address."""
@@ -129,8 +131,11 @@ class Viewer(ABC):
     def turn(self) -> bytes | None:
         """Go on to now, and give the frame that shows it."""
         begin = self._clock()
-        self._advance()
-        if not self.ready or not self.credit:
+        wanted = self.ready and self.credit
+        if wanted or begin - self._advanced_at >= _UNSEEN_S:
+            self._advanced_at = begin
+            self._advance()
+        if not wanted:
             return None
         history, epoch = self._of
         if history is not self.history:  # another axis: what was chosen on the old one means nothing on it
