@@ -336,11 +336,16 @@ def package_asks_for_the_list(project: Project) -> Iterator[str]:
 
 
 def imports_are_declared(project: Project) -> Iterator[str]:
-    """What the package imports is in its core or in an extra for users; what the tests import, in any."""
+    """What the package imports is in its core or in an extra for users; what the tests import, in any, or a tool of their own."""
     owners = importlib.metadata.packages_distributions()
+    lists = [file.read_text() for file in sorted(project.root.glob("tests/*/requirements.in"))]
+    tools = {
+        canonicalize_name(Requirement(line).name) for text in lists for line in text.splitlines() if line[:1].isalpha()
+    }
     for folder, extras in (("mbo", EXTRAS - {"dev"} | {""}), ("tests", EXTRAS | {""})):
         asked = project.package_requirements
         declared = {canonicalize_name(r.name) for extra in extras for r in asked.get(extra, ())}
+        declared |= tools if folder == "tests" else set()
         for file in sorted((project.root / folder).rglob("*.py")):
             for module in sorted(imported(ast.parse(file.read_text())) - sys.stdlib_module_names - {"mbo", "tests"}):
                 found = {canonicalize_name(PARTS.get(owner, owner)) for owner in owners.get(module, [module])}
