@@ -23,6 +23,7 @@ log: Final = logging.getLogger("mbo.config")
 ENVIRONMENTS: Final[tuple[str, ...]] = get_args(Environment)
 OTHERS: Final = {
     "MBO_CONFIG": "a TOML file of your own, read before the one of the environment",
+    "MBO_API": "the API whose books the dashboard shows, http://host:port",
     "MBO_API_KEY": "the key that a client of the API shows",
     "MBO_CACHE_DIR": "where compiled kernels are kept",
     "MBO_DATA": "folder of real data for tests and benches",

@@ -30,6 +30,7 @@ def of_feed(found: FeedFigures) -> Iterator[Metric]:
     yield CounterMetricFamily("mbo_events", "Events applied since the books were begun.", books.events)
     yield _labelled("mbo_anomalies", "Records that broke a rule of the book.", "rule", books.anomalies)
     yield GaugeMetricFamily("mbo_books", "Instruments with a book.", books.books)
+    yield GaugeMetricFamily("mbo_books_synced", "Books that have seen a clear or a snapshot.", books.synced)
     yield GaugeMetricFamily("mbo_orders", "Orders that rest in all books.", books.orders)
     yield GaugeMetricFamily("mbo_feed_connected", "1 while the gateway is connected.", status.connected)
     yield GaugeMetricFamily("mbo_feed_stale", "1 while a book may be behind the exchange's.", status.stale)

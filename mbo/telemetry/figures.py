@@ -31,13 +31,17 @@ LOOK_S: Final = 1.0
 
 
 class BookFigures(NamedTuple):
-    """All books of a feed together; `ts_recv` (ns UTC) is that of the latest record, 0 where there is none."""
+    """All books of a feed together; `ts_recv` (ns UTC) is that of the latest record, 0 where there is none.
+
+    `synced` are those that have seen a clear or a snapshot.
+    """
 
     books: int = 0
     ts_recv: int = 0
     orders: int = 0
     events: int = 0
     anomalies: Mapping[str, int] = {}
+    synced: int = 0
 
 
 class FeedFigures(NamedTuple):
@@ -115,16 +119,16 @@ class BatchMeter:
 
 def book_figures(books: Books) -> BookFigures:
     """Sum up books; asked of a feed, on the thread that may touch them, about 10 µs an instrument."""
-    orders = events = latest = 0
+    orders = events = latest = synced = 0
     anomalies = dict.fromkeys(ANOMALIES, 0)
     for book in books.values():
         status = book.status
-        orders, events = orders + status.orders, events + status.events
+        orders, events, synced = orders + status.orders, events + status.events, synced + status.synced
         if status.ts_recv != UNDEF_TIMESTAMP:
             latest = max(latest, status.ts_recv)
         for rule, anomaly in book.anomalies.items():
             anomalies[rule] += anomaly.count
-    return BookFigures(len(books), latest, orders, events, anomalies)
+    return BookFigures(len(books), latest, orders, events, anomalies, synced)
 
 
 def latency_counts(latency: Latency) -> tuple[tuple[int, ...], float]:

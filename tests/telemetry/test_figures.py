@@ -160,7 +160,7 @@ def test_a_record_without_a_time_is_not_the_latest():
     batch["length"], batch["rtype"], batch["action"], batch["side"] = 14, 0xA0, ord("R"), ord("N")
     batch["instrument_id"], batch["ts_recv"], batch["flags"] = [1, 2], [UNDEF_TIMESTAMP, 5], 128
     books.apply(batch)
-    assert (book_figures(books).books, book_figures(books).ts_recv) == (2, 5)
+    assert (book_figures(books).books, book_figures(books).ts_recv, book_figures(books).synced) == (2, 5, 2)
 
 
 class CountedSpans:

@@ -43,7 +43,7 @@ def test_every_figure_has_its_name(everything):
         "mbo_build_info{version=" + mbo.__version__ + "}": 1,
         "mbo_messages_total": 1_000, "mbo_messages_repeated_total": 7, "mbo_batches_total": 11, "mbo_events_total": 400,
         "mbo_anomalies_total{rule=bad_size}": 5, "mbo_anomalies_total{rule=bad_price}": 0,
-        "mbo_books": 2, "mbo_orders": 30,
+        "mbo_books": 2, "mbo_books_synced": 1, "mbo_orders": 30,
         "mbo_feed_connected": 1, "mbo_feed_stale": 0, "mbo_feed_ended": 0, "mbo_feed_reconnects_total": 2,
         "mbo_feed_gaps_total": 2, "mbo_feed_slow_warnings_total": 4,
         "mbo_feed_last_batch_timestamp_seconds": 1_700_000_000.5, "mbo_feed_last_record_timestamp_seconds": 1_600_000_000.25,

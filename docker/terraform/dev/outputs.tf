@@ -1,0 +1,4 @@
+output "mbo" {
+  description = "What DNS, peerings and people need to know."
+  value       = module.mbo
+}
