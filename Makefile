@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent docker-test infra-test audit docs-test lint bench session reference clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent docker-test infra-test audit audit-live dist sbom docs-test lint bench session reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -89,6 +89,16 @@ infra-test: venv .tools/infra/installed .tools/operations/installed ## Terraform
 
 audit: venv .tools/audit/installed ## the supply chain: locks, advisories, licences, SBOM, provenance, secrets, the wheel
 	$(PYTEST) -m audit tests/audit
+
+audit-live: .tools/audit/installed ## the lock before today's advisories; needs a network
+	.tools/audit/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict
+
+dist: venv ## the wheel of what is committed, in dist/
+	.venv/bin/python docker/release/wheel.py dist
+
+sbom: .tools/audit/installed ## bills of materials in dist/: of the package, and of an image (IMAGE=image.tar)
+	.tools/audit/bin/python docker/release/sbom.py package dist/mbo-books.cdx.json
+	$(if $(IMAGE),.tools/audit/bin/python docker/release/sbom.py image "$(IMAGE)" dist/image.cdx.json)
 
 docs-test: venv ## every command of the README, run as it stands
 	$(PYTEST) -m docs -rP tests/docs
