@@ -1,4 +1,4 @@
-"""The workflow of the tests, really run: by act, on this machine, with stand-ins for its actions and for .ci/run."""
+"""The workflow of the tests, really run: by act, on this machine, with stand-ins for its actions, for .ci/run and make."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def acted(folder: Path, code: int = 0, old: str = "", new: str = "") -> subproce
         folder / "checkout" / "action.yml": CHECKOUT,
         folder / "setup-python" / "action.yml": PYTHON,
         repository / ".ci" / "run": CI.format(code=code),
+        repository / "Makefile": "audit-live:\n\t@echo advisories are looked up\n",
         flow: (WORKFLOWS / "ci.yml").read_text(),
         empty / "README.md": "",
     }.items():
@@ -68,7 +69,13 @@ def acted(folder: Path, code: int = 0, old: str = "", new: str = "") -> subproce
 def test_ci_runs_every_check(tmp_path: Path):
     done = acted(tmp_path)
     assert done.returncode == 0, said(done)
-    for words in ("kept the token - false", "Python 3.11", "checks run, CI is true", "Job succeeded"):
+    for words in (
+        "kept the token - false",
+        "Python 3.11",
+        "checks run, CI is true",
+        "advisories are looked up",
+        "Job succeeded",
+    ):
         assert words in done.stdout, said(done)
 
 
