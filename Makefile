@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent docker-test infra-test audit audit-live dist sbom docs-test lint bench session reference clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent docker-test chaos infra-test audit audit-live dist sbom docs-test lint bench session reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -80,8 +80,11 @@ independent: venv ## every fill of CLX5 (MBO_DATA) and of the simulated session 
 	@python=$$($(FIND)) && "$$python" -m venv --clear .tools/$* && \
 	.tools/$*/bin/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: --require-hashes -r $< && touch $@
 
-docker-test: venv ## the image built and the whole stack run on a Docker engine of its own, with faults; as root, on Debian
+docker-test: venv clickhouse .tools/docker/installed ## the image built and the whole stack run on a Docker Engine of its own; as root, on Debian
 	$(PYTEST) -m docker tests/docker
+
+chaos: venv clickhouse ## that stack under kills, freezes, cuts and full disks, by plan: MINUTES=3 SEED=1
+	.venv/bin/python -m tests.docker.chaos --minutes $(or $(MINUTES),3) --seed $(or $(SEED),1)
 
 infra-test: venv .tools/infra/installed .tools/operations/installed ## Terraform against a mocked cloud, the workflows, the generated dashboards
 	@.tools/infra/bin/python tests/infra/fetch.py || true  # it says what it wants; the test that needs it skips

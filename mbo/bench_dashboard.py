@@ -28,7 +28,7 @@ from typing import Any, Final, cast
 import mbo
 from mbo.bench_row import Row
 from mbo.errors import InternalError, LostError
-from mbo.live.process import GatewayProcess
+from mbo.live.process import GatewayProcess, end
 from mbo.progress import track
 from mbo.simulator import write_session
 
@@ -230,15 +230,7 @@ def _server(*, file: Path | None = None, feed: Path | None = None) -> Iterator[_
                 gateway.begin(begin)
             yield server
         finally:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.close()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+            end(process)
 
 
 def child() -> None:

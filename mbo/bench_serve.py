@@ -23,7 +23,7 @@ from typing import Any, Final, cast
 import mbo
 from mbo.bench_row import Row
 from mbo.errors import InternalError, LostError
-from mbo.live.process import GatewayProcess
+from mbo.live.process import GatewayProcess, end
 from mbo.progress import track
 from mbo.simulator import write_session
 from mbo.units import NS_PER_S
@@ -116,15 +116,7 @@ def _running(path: Path) -> Iterator[_Run]:
         try:
             yield _Run(gateway, process)
         finally:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.close()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+            end(process)
 
 
 class _Run:

@@ -40,6 +40,7 @@ class RecorderStatus(NamedTuple):
     `stored` counts all rows of the session, those of earlier runs too, `waiting` those that were received and are not stored yet.
     `waits` says how often, and `waited_s` how long, the stream was held up because as many waited as may. `flush_s` is what all
     flushes took. `failures` counts flushes that the store did not take at once, `trouble` says why the last did not, while it does.
+    `ended` says that all is stored, and no more will come.
     """
 
     stored: int
@@ -51,6 +52,7 @@ class RecorderStatus(NamedTuple):
     longest_flush_s: float
     failures: int
     trouble: str | None
+    ended: bool = False
 
 
 class Recorder:
@@ -58,9 +60,9 @@ class Recorder:
 
     `feed` has the books, as if it had been there since the session's beginning: what was recorded earlier is applied first, and the
     stream goes on behind it, without a gap or a row twice where the gateway still has what came in between. A session must have one
-    recorder at a time. Rows are flushed when there are `flush_rows`, or after `flush_s` seconds. When `buffer_rows` wait the stream
-    is held up; after `patience_s` without a flush that succeeds the recording fails with `LostError`. `options` are those of
-    `mbo.live.feed.Feed`.
+    recorder at a time. Rows are flushed when there are `flush_rows`, after `flush_s` seconds, or when there is no room for more: at
+    most `buffer_rows` wait, and the stream is held up until a flush has made room. After `patience_s` without one that succeeds the
+    recording fails with `LostError`. `options` are those of `mbo.live.feed.Feed`.
     """
 
     def __init__(
@@ -88,7 +90,8 @@ class Recorder:
         self._trouble: str | None = None
         self._error: Exception | None = None
         self._dataset: str | None = None
-        self._leaving = self._closing = False
+        self._held = 0  # rows that there is no room for
+        self._leaving = self._closing = self._ended = False
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="mbo-recorder", daemon=True)
         self.feed = Feed(url, symbols, after=self._earlier(), tap=self._take, **options)
@@ -124,8 +127,7 @@ class Recorder:
         """How it stands now."""
         return RecorderStatus(
             self._stored, self._waiting, self._waits, self._waited_s, self._flushes, self._flush_total_s, self._longest_s,
-            self._failures,
-            self._trouble,
+            self._failures, self._trouble, self._ended,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -162,14 +164,17 @@ class Recorder:
     def _hold_up(self, count: int) -> None:
         begun = time.monotonic()
         if not self._waits:
-            log.warning("the store is slower than the stream: it is held up at %d rows that wait", self._waiting)
+            log.warning("there is no room for more: the stream is held up while %d rows are stored", self._waiting)
         self._waits += 1
+        self._held = count  # a flush does not wait for more, which cannot come
+        self._change.notify_all()
 
         def settled() -> bool:
             room = not self._waiting or self._waiting + count <= self._buffer_rows
             return room or self._leaving or self._error is not None
 
         there = self._change.wait_for(settled, self._patience_s)
+        self._held = 0
         self._waited_s += time.monotonic() - begun
         if self._leaving:  # what is left out here comes again when the recording goes on
             raise LostError("the recording is closed")
@@ -196,7 +201,8 @@ class Recorder:
             while not self._closing:
                 due = self._since + self._flush_s if self._waiting else None
                 left = self._flush_s if due is None else due - time.monotonic()
-                if self._waiting >= self._flush_rows or (due is not None and left <= 0):
+                enough = self._flush_rows if not self._held else max(1, self._buffer_rows - self._held + 1)
+                if self._waiting >= enough or (due is not None and left <= 0):
                     return True
                 self._change.wait(left)
             return self._waiting > 0
@@ -247,6 +253,7 @@ class Recorder:
         self._thread.join(_CLOSE_LIMIT_S + _STATEMENT_S)
         if self._thread.is_alive() and self._error is None:
             self._error = LostError(f"the store did not take the last {self._waiting:,} rows")
+        self._ended = self._error is None
 
 
 def session_name(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from mbo.errors import LostError, ProtocolError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from websockets.sync.connection import Connection
 
     from mbo.units import Time
 
@@ -42,9 +44,14 @@ class Client:
         self._headers = headers_for(key)
         self._budget = Budget(tries, limit_s)
         self._http = httpx.Client(base_url=self.url, headers=self._headers, timeout=timeout_s, trust_env=False)
+        self._links: set[Connection] = set()  # of streams that are followed
+        self._closing = threading.Event()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a stream that is followed, in whatever thread, ends."""
+        self._closing.set()
+        for link in list(self._links):
+            link.close()
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -168,7 +175,7 @@ class Client:
         """
         following = Following(symbols, depth=depth, hz=hz, form=form, since=since)
         heard, tried = time.monotonic(), 0
-        while True:
+        while not self._closing.is_set():
             try:
                 for book in self._follow(following):
                     heard, tried = time.monotonic(), 0
@@ -176,9 +183,9 @@ class Client:
             except (LostError, ProtocolError) as error:
                 following.lost(forget=isinstance(error, ProtocolError))
                 tried += 1
-                if time.monotonic() - heard > reconnect_s:
+                if not self._closing.is_set() and time.monotonic() - heard > reconnect_s:
                     raise
-            time.sleep(growing(max(1, tried)))
+            self._closing.wait(growing(max(1, tried)))
 
     def _follow(self, following: Following) -> Iterator[FollowedBook]:
         """Follow over one connection."""
@@ -190,10 +197,14 @@ class Client:
                 "ws" + self.url.removeprefix("http") + following.path(), additional_headers=self._headers,
                 compression=None, proxy=None, open_timeout=10, max_size=1 << 24,
             ) as link:  # fmt: skip
-                while True:
-                    book = following.take(link.recv(timeout=_SILENCE_S))
-                    if book is not None:
-                        yield book
+                self._links.add(link)
+                try:
+                    while not self._closing.is_set():
+                        book = following.take(link.recv(timeout=_SILENCE_S))
+                        if book is not None:
+                            yield book
+                finally:
+                    self._links.discard(link)
         except InvalidStatus as error:
             raise refused(error.response.status_code, bytes(error.response.body or b"")) from None
         except ConnectionClosed as error:

@@ -29,7 +29,7 @@ _MEANING: Final = {
     403: "The key is not good for this.",
     404: "There is no such thing.",
     406: "This is to be had in other forms.",
-    409: "The store has not what this needs.",
+    409: "This does not go now: the store has not what it needs, or a recording goes on.",
     410: "What the cursor pointed into is gone.",
     413: "The body is too long.",
     422: "The request can be read, and makes no sense; or the answer would be too long.",
@@ -51,9 +51,10 @@ digits, as in Databento's own JSON: JavaScript's numbers are exact up to 2^53 on
 
 **Stream.** `GET /v1/stream?symbols=A,B&depth=10&hz=10&format=json|binary&since=N` is a WebSocket: of each symbol a snapshot first,
 then conflated updates. Each message has a `seq`, the `prev` it follows on, the book's own position and a CRC-32 of the levels that
-it leads to. Who falls behind gets a snapshot instead of what was missed, and who reads nothing is let go with a reason. `since`,
-the last `seq` that was seen, gives what was missed meanwhile, or a snapshot where that is too long ago. Browsers, which send no
-headers, offer the subprotocols `mbo.v1` and `bearer.KEY`, or send `{"key": "KEY"}` as their first message.
+it leads to. Who falls behind gets a snapshot instead of what was missed, and who reads nothing is let go with a reason. There is a
+ping each second: until it is answered, which every WebSocket library does by itself, nothing more is sent. `since`, the last `seq`
+that was seen, gives what was missed meanwhile, or a snapshot where that is too long ago. Browsers, which send no headers, offer the
+subprotocols `mbo.v1` and `bearer.KEY`, or send `{"key": "KEY"}` as their first message.
 """
 
 

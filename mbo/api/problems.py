@@ -41,6 +41,13 @@ class ProblemError(Exception):
         known = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
         return orjson.dumps({**known, "instance": instance, "request_id": request_id, **self.more})
 
+    def message(self, instance: str, request_id: str) -> bytes:
+        """Write the whole answer, for a connection that ends with it."""
+        body = self.body(instance, request_id)
+        headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "X-Request-Id": request_id}
+        lines = [f"{name}: {value}" for name, value in (headers | self.headers | {"Connection": "close"}).items()]
+        return "\r\n".join([f"HTTP/1.1 {self.status} {self.title}", *lines, "", ""]).encode() + body
+
     def response(self, instance: str, request_id: str) -> Response:
         """Make the answer."""
         return Response(self.body(instance, request_id), self.status, self.headers, MEDIA_TYPE)

@@ -28,7 +28,8 @@ class Command(BaseModel):
     """What to do: `start` (or go on), `pause`, `seek` to a record's number or an instant, set the `speed`, `stop`.
 
     `speed` goes with `rate`, records a second, or `speed`, times the recorded one, or neither, which is as fast as everybody reads.
-    `stop` pauses at the first record.
+    `stop` pauses at the first record. Whoever follows gets a snapshot at the new place of a `seek` or `stop`, which therefore are
+    refused (409) while a recording goes on.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,7 +91,9 @@ async def replay_status(request: Request) -> Response:
     return Response(await _run(_replay(state_of(request)).status), media_type=JSON)
 
 
-@router.post("/replay", response_model=ReplayDocument, responses=problems(400, 401, 403, 404, 413, 422, 429, 503, 504))
+@router.post(
+    "/replay", response_model=ReplayDocument, responses=problems(400, 401, 403, 404, 409, 413, 422, 429, 503, 504)
+)
 async def replay(
     request: Request,
     command: Command,
@@ -140,10 +143,21 @@ async def _obey(state: State, stage: Replay, command: Command) -> bytes:
     if command.rate is not None and command.speed is not None:
         raise ProblemError(422, "a replay has a rate or a speed, not both")
     place = moment_of(to) if isinstance(to, str) else to
+    if action in ("seek", "stop") and _is_recorded(state):
+        raise ProblemError(
+            409, f"a {action} would break the recording that goes on: pause, or wait until all is stored"
+        )
     answer = await _run(lambda: stage.obey(action, to=place, rate=command.rate, speed=command.speed))
     if action in ("start", "seek", "stop"):
         state.source.renew()
     return answer
+
+
+def _is_recorded(state: State) -> bool:
+    if state.recorded is None:
+        return False
+    status = state.recorded()
+    return status is None or not status.ended
 
 
 async def _run(call: Callable[[], dict[str, Any]]) -> bytes:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from mbo import errors
 from mbo.errors import LostError, MboError
+from mbo.files import replacing
+from mbo.live.process import end
 
 if TYPE_CHECKING:
     from mbo.live.gateway import Gateway
@@ -48,14 +50,16 @@ class Replay(Protocol):
 
 
 class Stage:
-    """Controls a gateway in this process; see `Replay`."""
+    """Controls a gateway in this process; see `Replay`. How it stands is written to `kept` whenever it was told something."""
 
     def __init__(
-        self, gateway: Gateway, *, running: bool = True, rate: float | None = None, speed: float | None = None
-    ) -> None:
+        self, gateway: Gateway, *, running: bool = True, rate: float | None = None, speed: float | None = None,
+        kept: Path | None = None,
+    ) -> None:  # fmt: skip
         self._gateway = gateway
         self._begun = self._running = running
         self._pace = (rate, speed)
+        self._kept = kept
         self._turn = threading.Lock()
 
     def status(self) -> dict[str, Any]:
@@ -81,7 +85,11 @@ class Stage:
             if action == "speed":
                 self._gateway.set_pace(rate=rate, speed=speed)
                 self._pace = (rate, speed)
-            return self.status()
+            found = self.status()
+            if self._kept is not None:
+                with replacing(self._kept) as file:
+                    file.write(json.dumps(found).encode())
+            return found
 
     def _go(self) -> None:
         if self._begun:
@@ -205,14 +213,8 @@ class ReplayProcess:
     def close(self) -> None:
         """End it: every client is sent the rest of its event."""
         process, self._process = self._process, None
-        if process is not None and process.stdin is not None and process.stdout is not None:
-            process.stdin.close()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+        if process is not None:
+            end(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -238,26 +240,42 @@ def ends_with_parent() -> threading.Event:
     return asked
 
 
+def told_before(path: Path) -> dict[str, Any] | None:
+    """Read how a replay stood that was killed; None where it was told nothing."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
 def main() -> None:
     """Be that process."""
     import mbo
     from mbo.live.gateway import Gateway
 
     options = json.loads(sys.argv[1])
+    path = Path(options["control"])
+    kept = path.with_name("stage")
+    told = told_before(kept)
     rate, speed, hold = options["rate"], options["speed"], options["hold"]
+    if told is not None:
+        rate, speed, hold = told["rate"], told["speed"], not told["running"]
     try:
         day = mbo.read_dbn(options["paths"])
-        gateway = Gateway(day, rate=rate, speed=speed, loop=options["loop"], hold=hold, port=options["port"]).start()
+        gateway = Gateway(day, rate=rate, speed=speed, loop=options["loop"], hold=hold, port=options["port"])
+        if told is not None and hold:  # it stands where it stood; one that runs goes on where its clients are
+            gateway.seek(told["position"])
+        gateway.start()
     except (MboError, OSError) as error:
         kind = type(error).__name__ if isinstance(error, MboError) else "RequestError"
         print(json.dumps({"error": str(error), "kind": kind}), flush=True)
         sys.exit(CANNOT if not isinstance(error, OSError) or isinstance(error, FileNotFoundError) else 1)
-    path = Path(options["control"])
     path.unlink(missing_ok=True)  # of one that was killed
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, gateway:
         listener.bind(str(path))
         listener.listen()
-        stage = Stage(gateway, running=not hold, rate=rate, speed=speed)
+        stage = Stage(gateway, running=not hold, rate=rate, speed=speed, kept=kept)
         threading.Thread(target=answer, args=(listener, stage), name="mbo-stage", daemon=True).start()
         print(json.dumps({"url": gateway.url, "records": gateway.records}), flush=True)
         asked = ends_with_parent()

@@ -14,12 +14,15 @@ from typing import Any, Final, Self
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mbo.api.edge import Buckets
+from mbo.api.problems import ProblemError
 from mbo.api.state import State
 from mbo.api.stream import Gate, StreamProtocol
 from mbo.errors import InternalError
+from mbo.telemetry import new_id
 
 HEADER_S: Final = 10.0
 """From the beginning of a request to the end of its headers."""
@@ -30,7 +33,7 @@ _MORE_CONNECTIONS: Final = 1_000  # beside the WebSocket clients
 
 
 class CarefulProtocol(HttpToolsProtocol):
-    """HTTP, for clients that may be slow on purpose."""
+    """HTTP, for clients that may be slow on purpose; what uvicorn itself refuses gets a problem document as well."""
 
     _timer: asyncio.TimerHandle | None = None
     _head = 0
@@ -63,7 +66,15 @@ class CarefulProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Have the headers."""
         self._have_headers()
+        most = self.config.limit_concurrency
+        full = most is not None and max(len(self.connections), len(self.tasks)) >= most
+        self.limit_concurrency, self.app = None, _full if full else self.config.loaded_app
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that a request cannot be read, and end the connection: where the next one would begin is not known."""
+        self.transport.write(ProblemError(400, msg).message("", new_id()))
+        self.transport.close()
 
     def _expect_headers(self) -> None:
         self._head = 0
@@ -78,6 +89,15 @@ class CarefulProtocol(HttpToolsProtocol):
         self._timer = None
         if not self.transport.is_closing():
             self.transport.abort()
+
+
+async def _full(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one whose connection is one too many, and end it."""
+    problem = ProblemError(503, "as many are served as can be", headers={"Retry-After": "5", "Connection": "close"})
+    request_id = new_id()
+    response = problem.response(scope["path"], request_id)
+    response.headers["X-Request-Id"] = request_id
+    await response(scope, receive, send)
 
 
 class Server:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -121,6 +123,7 @@ class StreamProtocol(asyncio.Protocol):
         self.form: Format = "json"
         self.places: list[Place] = []
         self.unread_since = self.pinged = 0.0
+        self.answered = -math.inf
 
     # ------------------------------------------------------------ as asyncio sees it
 
@@ -254,7 +257,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def _take(self, message: Frame) -> None:
         if message.opcode is Opcode.PONG:
-            self.pinged = 0.0
+            self.pinged, self.answered = 0.0, time.monotonic()
         elif message.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) and not self._closing:
             if self._joined or message.opcode is not Opcode.TEXT:
                 self.drop(NOT_EXPECTED, "nothing is expected here but a key, in the first message")

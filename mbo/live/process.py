@@ -54,17 +54,8 @@ class GatewayProcess:
     def close(self) -> None:
         """End the process, by closing its input."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        try:
-            process.wait(_ANSWER_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        if process is not None:
+            end(process)
 
     def begin(self, at_ns: int) -> None:
         """Start the clock at an instant of the monotonic clock, which all processes of a machine share."""
@@ -98,6 +89,20 @@ class GatewayProcess:
         if "error" in found:
             raise _error(found)
         return found
+
+
+def end(process: subprocess.Popen[bytes], limit_s: float = _ANSWER_S) -> int:
+    """End a child that serves until its input ends; one that is there still after `limit_s` is killed. Gives its exit code."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+    finally:
+        process.stdout.close()
 
 
 def _error(found: dict[str, Any]) -> Exception:

@@ -95,11 +95,14 @@ class Server:
 
     def _failure(self, error: Exception) -> Exception:
         """Say what went wrong in one sentence, without the library's context, which may hold more than it should."""
+        import pyarrow as pa
         from clickhouse_connect.driver.exceptions import ClickHouseError
 
+        where = f"{self._address.host}:{self._address.port}"
+        if isinstance(error, pa.ArrowException):  # as where the server's disk is full when it begins to answer
+            return LostError(f"an answer that breaks off from ClickHouse at {where}")
         if not isinstance(error, ClickHouseError | OSError):
             return error
-        where = f"{self._address.host}:{self._address.port}"
         text = " ".join(str(error).split())
         found = re.search(r"[Cc]ode:? (\d+)", text)
         code = int(found[1]) if found else 0

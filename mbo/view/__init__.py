@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mbo.view.hub import Hub
     from mbo.view.live import Live
     from mbo.view.program import Broadcast, Program, Recorded
+    from mbo.view.remote import Remote
     from mbo.view.viewer import Viewer
 
 _HOME: Final = {
@@ -23,11 +24,12 @@ _HOME: Final = {
     "Live": "live",
     "Program": "program",
     "Recorded": "program",
+    "Remote": "remote",
     "Viewer": "viewer",
     "ladder": "component",
 }
 
-__all__ = ["Broadcast", "Hub", "Ladder", "Live", "Program", "Recorded", "Viewer", "ladder"]
+__all__ = ["Broadcast", "Hub", "Ladder", "Live", "Program", "Recorded", "Remote", "Viewer", "ladder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -187,6 +187,23 @@ def test_a_stream_survives_a_server_that_goes_and_comes(form):
                 books.close()
 
 
+def test_closing_ends_a_stream_that_another_thread_follows():
+    """Nothing comes meanwhile, and the server stays: only the client's end can end it."""
+    with serving(quoted()) as server:
+        api, came = Client(server.url), []
+        thread = threading.Thread(target=lambda: came.extend(book.symbol for book in api.stream("AAA")))
+        thread.start()
+        deadline = time.monotonic() + LIMIT_S
+        while not api._links:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        api.close()
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
+        assert set(came) <= {"AAA"}
+        assert list(api.stream("AAA")) == []
+
+
 def test_a_stream_gives_up_after_a_while_without_a_server():
     with Client("http://127.0.0.1:9") as api, pytest.raises(LostError):
         next(api.stream("AAA", reconnect_s=0.05))

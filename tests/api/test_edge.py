@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import time
+from http.client import HTTPResponse
 
 import pytest
 
@@ -222,8 +224,25 @@ def test_headers_that_are_too_long_are_refused():
         assert answer.startswith(b"HTTP/1.1 400")
 
 
-def test_what_is_no_http_is_refused():
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01nonsense\r\n\r\n",
+        b"GET /healthz HTTP/9.9\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+    ],
+    ids=["TLS", "no version", "no header", "no length"],
+)
+def test_what_is_no_http_is_refused_with_a_problem(sent):
     with serving(quoted()) as server, connected(server) as link:
-        link.sendall(b"\x16\x03\x01nonsense\r\n\r\n")
+        link.sendall(sent)
         link.settimeout(5)
-        assert link.recv(4096).startswith(b"HTTP/1.1 400")
+        answer = HTTPResponse(link)
+        answer.begin()
+        found = json.loads(answer.read())
+        assert (answer.status, found["status"], found["title"]) == (400, 400, "Bad Request")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["X-Request-Id"] == found["request_id"]
+        assert answer.headers["Connection"] == "close"
+        assert link.recv(1) == b""

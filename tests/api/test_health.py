@@ -19,7 +19,7 @@ from mbo.recorder import RecorderStatus
 from tests.api.scripted import application, get, quoted, serving, settings_of
 from tests.api.test_books import problem
 
-FINE = RecorderStatus(*([0] * (len(RecorderStatus._fields) - 1)), None)
+FINE = RecorderStatus(*([0] * 8), None)
 
 
 class StubStore:
@@ -104,4 +104,7 @@ def test_many_connections_leave_room_and_too_many_are_refused(monkeypatch):
                 assert client.get("/v1/books/AAA").status_code == 200
                 connect(100)
                 assert answered(503)
+                refused = client.get("/v1/books/AAA")
+                assert "as many are served as can be" in problem(refused, 503)["detail"]
+                assert refused.headers["Connection"] == "close"
             assert answered(200), "the places did not become free"

@@ -196,9 +196,7 @@ def test_only_waits_are_written_anew(tmp_path):
 
     copied(tmp_path, "api:8000")
     for name in FILES:
-        ours, quick = (
-            yaml.safe_load((folder / name).read_text().replace(KEY, "key")) for folder in (FOLDER, tmp_path)
-        )
+        ours, quick = (yaml.safe_load((folder / name).read_text().replace(KEY, "key")) for folder in (FOLDER, tmp_path))
         assert without(quick) == without(ours)
         assert waits(quick) == waits(ours)
         assert ours != quick

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import mbo
@@ -14,9 +16,12 @@ from mbo.api.client import Client
 from mbo.api.replaying import ReplayProcess
 from mbo.api.source import LiveSource
 from mbo.errors import LostError, RequestError
+from mbo.recorder import Recorder, RecorderStatus
 from tests.api.scripted import CONTROL, READ, application, asked, keys, quoted, serving
 from tests.api.test_books import problem
 from tests.api.test_edge import Stage, bearer
+from tests.api.test_recording import KeptStore
+from tests.resilience.harness import until
 
 PAUSE = {"action": "pause"}
 
@@ -150,6 +155,81 @@ def test_a_real_replay_is_controlled_and_its_books_follow():
         assert api.replay("stop")["position"] == 0
         with pytest.raises(RequestError, match="not in the replay"):
             api.replay("seek", to=100_000)
+
+
+NOW = RecorderStatus(900, 0, 0, 0.0, 3, 0.1, 0.1, 0, None)
+
+
+@pytest.mark.parametrize(
+    "status", [None, NOW, NOW._replace(trouble="no answer")], ids=["none yet", "now", "in trouble"]
+)
+@pytest.mark.parametrize("body", [{"action": "seek", "to": 5}, {"action": "stop"}], ids=["seek", "stop"])
+def test_a_replay_that_is_recorded_keeps_its_place(body, status):
+    stage = Stage()
+    with application(quoted(), replay=stage, recorded=lambda: status) as app:
+        assert "the recording that goes on" in problem(post(app, body), 409)["detail"]
+        assert stage.told == []
+        assert post(app, PAUSE).status_code == post(app, {"action": "start"}).status_code == 200
+    assert stage.told == ["pause", "start"]
+
+
+def test_a_replay_whose_recording_has_ended_may_go_elsewhere():
+    stage = Stage()
+    with application(quoted(), replay=stage, recorded=lambda: NOW._replace(ended=True)) as app:
+        assert post(app, {"action": "seek", "to": 5}).status_code == 200
+        assert post(app, {"action": "stop"}).status_code == 200
+    assert stage.told == ["seek", "stop"]
+
+
+def test_a_recording_goes_on_whole_whatever_the_replay_is_told():
+    """A seek in the middle would put a snapshot into the session; behind the end it does not."""
+    kept = KeptStore()
+    with (
+        ReplayProcess([mbo.SIMULATED], rate=30_000.0, hold=True) as replay,
+        LiveSource(replay.url, "SIM1", snapshot=True) as source,
+        Recorder(replay.url, kept, session="s", start=0).start() as recorder,
+        serving(source, replay=replay.stage, recorded=lambda: recorder.status) as server,
+        Client(server.url, tries=1) as api,
+    ):
+        api.replay("start")
+        with pytest.raises(RequestError, match="recording"):
+            api.replay("seek", to=5)
+        api.replay("speed")
+        recorder.wait(20)
+        assert api.replay("seek", to=5)["records"] == 90_000
+    assert np.concatenate(kept.blocks).tobytes() == mbo.read_dbn(mbo.SIMULATED).load().tobytes()
+
+
+def test_a_replay_that_was_killed_stands_where_it_stood():
+    day = mbo.read_dbn(mbo.SIMULATED)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with ReplayProcess([mbo.SIMULATED], rate=2_000.0, port=port) as replay, mbo.connect(replay.url, start=0) as feed:
+        until(lambda: feed.status.applied > 500, "the first records")
+        replay.stage.obey("speed", rate=3_000.0)
+        told = replay.stage.obey("pause")
+        killed(replay)
+        replay.start()
+        assert replay.stage.status() == told | {"running": False, "rate": 3_000.0, "speed": None}
+        until(lambda: feed.status.connections == 2 and not feed.stale, "the feed is back")
+        assert feed.status.applied <= told["position"] == replay.stage.status()["position"]
+        assert replay.stage.obey("start")["running"]
+        killed(replay)
+        replay.start()
+        assert replay.stage.status()["running"]
+        assert replay.stage.status()["rate"] == 3_000.0
+        replay.stage.obey("speed")
+        feed.wait(20)
+        assert (feed.status.gaps, feed.status.applied) == (0, 90_000)
+        assert feed.book("SIM1").digest() == day.book("SIM1").digest()
+
+
+def killed(replay):
+    process = replay._process
+    process.kill()
+    process.wait(10)
+    process.stdin.close()
+    process.stdout.close()
 
 
 def test_a_file_that_is_none_is_said_at_once(tmp_path):

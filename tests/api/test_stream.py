@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from mbo.api import frames
+from mbo.api import hub as hubs
 from mbo.api import stream as streams
 from mbo.api.following import FollowedBook, Following
 from mbo.records import Side
@@ -156,7 +157,8 @@ def test_since_gives_what_was_missed_and_a_snapshot_where_that_is_too_old():
                     assert message(again).prev == 0, since
 
 
-def test_a_client_that_reads_nothing_gets_no_queue_and_is_let_go():
+def test_a_client_that_reads_nothing_gets_no_queue_and_is_let_go(monkeypatch):
+    monkeypatch.setattr(hubs, "_ASK_S", float("inf"))  # no ping, so that it is not held before its connection is full
     source, bodies = quoted(), 0
     source.apply(*(add(10_000 + k, "B", -k, 1) for k in range(900)))  # 900 levels: 40 kB a message as JSON
     with serving(source, settings=settings_of(stream={"stall_s": 0.5, "heartbeat_s": 60.0})) as server:
@@ -171,19 +173,94 @@ def test_a_client_that_reads_nothing_gets_no_queue_and_is_let_go():
                 b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
             )
             deadline, waiting, book = time.monotonic() + LIMIT_S, 0, FollowedBook("AAA")
-            while not hub.figures().dropped:
+            while not any(hub.figures().dropped.values()):
                 assert time.monotonic() < deadline
                 bodies += 1
                 source.apply(*(add(20_000 + 1000 * bodies + k, "B", -k, bodies) for k in range(900)))
                 waiting = max(waiting, hub.figures().waiting_bytes)
                 caught_up(quick, book, source)
-            assert hub.figures().dropped == {"slow": 1}
+            assert hub.figures().dropped == {"slow": 1, "silent": 0}
             assert hub.figures().conflated > 1
             assert 0 < waiting < 150_000  # one message, and not one of each round
             while hub.clients > 1:
                 assert time.monotonic() < deadline
             source.apply(add(5, "A", 101, 1))
             caught_up(quick, book, source)
+
+
+def bare(server, query: str = "symbols=AAA&depth=3&hz=60") -> socket.socket:
+    """A client that does nothing by itself, let in."""
+    link = socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), LIMIT_S)
+    link.sendall(
+        f"GET /v1/stream?{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += link.recv(1)
+    assert b" 101 " in head
+    return link
+
+
+def next_frame(link: socket.socket) -> tuple[int, bytes]:
+    """Read a short frame: its opcode, and what is in it."""
+    first, length = exactly(link, 2)
+    size = int.from_bytes(exactly(link, 2)) if length == 126 else length
+    return first & 0x0F, exactly(link, size)
+
+
+def exactly(link: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += link.recv(count - len(data)) or pytest.fail("the connection has ended")
+    return data
+
+
+TEXT, PING = 0x1, 0x9
+PONG = b"\x8a\x80\0\0\0\0"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_client_that_does_not_answer_gets_nothing_more_until_it_does(monkeypatch, answers):
+    """It would take all of it: the system keeps 200 short messages for it."""
+    monkeypatch.setattr(hubs, "_ANSWER_S", 0.0)
+    source = quoted()
+    with serving(source) as server, bare(server) as link, linked(server) as other:
+        hub = server._server.config.app.state.hub
+        assert [next_frame(link)[0] for _ in range(2)] == [TEXT, PING]
+        if answers:
+            link.sendall(PONG)
+        kept = caught_up(other, FollowedBook("AAA"), source)
+        for number in range(20):
+            source.apply(add(300 + number, "B", 100, 1, at=number))
+            caught_up(other, kept, source)
+        link.setblocking(False)
+        if answers:
+            assert link.recv(1) == b"\x81"
+            return
+        with pytest.raises(BlockingIOError):
+            link.recv(1)
+        assert hub.figures().conflated > 0
+        link.setblocking(True)
+        link.sendall(PONG)
+        opcode, payload = next_frame(link)
+        book = FollowedBook("AAA")
+        book.apply(frames.read(payload.decode()))
+        assert (opcode, book.levels("bid").array.tobytes()) == (TEXT, levels(source, "AAA", Side.BID, 3))
+        assert book.snapshots == 1  # of 20 updates none, but where they have led to
+
+
+def test_a_client_that_has_answered_is_not_asked_again_at_once(monkeypatch):
+    monkeypatch.setattr(hubs, "_ASK_S", 60.0)
+    source = quoted()
+    with serving(source) as server, bare(server) as link, linked(server) as other:
+        assert [next_frame(link)[0] for _ in range(2)] == [TEXT, PING]
+        link.sendall(PONG)
+        kept = caught_up(other, FollowedBook("AAA"), source)
+        for number in range(10):
+            source.apply(add(300 + number, "B", 100, 1, at=number))
+            caught_up(other, kept, source)
+        assert {next_frame(link)[0] for _ in range(4)} == {TEXT}
 
 
 def _receive(link: socket.socket) -> bytes:
