@@ -100,8 +100,8 @@ class Source:
         """Find the first record whose time is at or after `time_ns`; the number of records if none is."""
         turn = 0
         if self.loop:
-            first, period = self.time_of(0, clock), self.shift.time_ns
-            turn = max(0, (time_ns - first) // period)
+            latest = self.time_of(len(self.records) - 1, clock)
+            turn = max(0, -((latest - time_ns) // self.shift.time_ns))  # the first that comes so far
         sought = time_ns - turn * self.shift.time_ns
         chunk = self._first_chunk(sought, clock)
         if chunk is None:
@@ -175,9 +175,12 @@ def _clears(day: Records) -> RecordArray:
 
 
 def _shift(records: RecordArray) -> Shift:
-    spans = []
+    # One turn begins when the last has been received. The orders of a snapshot are older than that by their ts_event, in every turn.
+    span = 0
     for clock in ("ts_recv", "ts_event"):
         known = records[clock][records[clock] != UNDEF_TIMESTAMP]
-        spans.append(int(known.max()) - int(known.min()) if len(known) else 0)
+        if len(known):
+            span = int(known.max()) - int(known.min())
+            break
     largest_id, largest_sequence = int(records["order_id"].max()), int(records["sequence"].max())
-    return Shift(max(spans) + 1_000_000, (largest_id + 1) % 2**64, (largest_sequence + 1) % 2**32)
+    return Shift(span + 1_000_000, (largest_id + 1) % 2**64, (largest_sequence + 1) % 2**32)

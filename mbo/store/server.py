@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CONNECT_LIMIT_S: Final = 10
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Between attempts, while a server restarts."""
-_WRONG_LOGIN: Final = frozenset({192, 193, 194, 497, 516})
+_WRONG_LOGIN: Final = frozenset({192, 193, 194, 516})
 _NO_ROOM: Final = frozenset({243})
 _BUSY: Final = frozenset({202, 203, 209, 210, 252, 319, 425, 999})
 _Result = TypeVar("_Result")

@@ -56,7 +56,16 @@ def serving():
 # ------------------------------------------------------------ passwords
 
 
-@pytest.mark.parametrize("code", [192, 193, 194, 497, 516])
+def test_a_missing_right_is_not_a_wrong_password(serving, hurry):
+    class Refusing(Answering):
+        def respond(self, body):
+            self.refuse(497, "Code: 497. DB::Exception: mbo: Not enough privileges. (ACCESS_DENIED)")
+
+    with pytest.raises(RequestError, match="ClickHouse refuses: mbo: Not enough privileges"):
+        Store(serving(Refusing))
+
+
+@pytest.mark.parametrize("code", [192, 193, 194, 516])
 def test_a_wrong_password_is_said_without_the_password(serving, hurry, monkeypatch, code):
     class Refusing(Answering):
         def respond(self, body):
@@ -204,6 +213,27 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(server, serving, hurry, 
     with Store(serving(Cutting, server)) as store:
         exact(store, path)
     assert len(cut) >= 4
+
+
+def test_an_empty_answer_is_asked_for_again(server, serving, hurry, make):
+    """A server whose disk is full can say that all is well, and then nothing."""
+    emptied = []
+
+    class Emptying(Forwarding):
+        def respond(self, body):
+            answer = self.forward(body)
+            if b"FORMAT Arrow" in body and len(answer.content) > 10_000:
+                emptied.append(len(emptied) % 2 == 0)
+                if emptied[-1]:
+                    answer = answer._replace(content=b"")
+            self.answer(answer)
+
+    path = make(mbo.simulate(2_000, seed=65).records)
+    with Store(server.url) as store:
+        store.ingest(path)
+    with Store(serving(Emptying, server)) as store:
+        exact(store, path)
+    assert emptied.count(True) >= 2
 
 
 # ------------------------------------------------------------ slow
