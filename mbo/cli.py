@@ -339,7 +339,10 @@ StoreUrl = Annotated[
 ]
 
 
-@app.command(epilog="Example: mbo ingest day.dbn.zst --store chdb:///data/mbo")
+@app.command(
+    epilog="Examples: mbo ingest day.dbn.zst --store chdb:///data/mbo    "
+    "mbo ingest 'days/*.zst' --store http://db:8123/mbo --dask tcp://scheduler:8786"
+)
 def ingest(
     files: Files,
     store: StoreUrl = None,
@@ -347,8 +350,15 @@ def ingest(
         str, typer.Option(help="Where a stored file has these messages already: error, replace or allow.")
     ] = "error",
     fsync: Annotated[bool, typer.Option("--fsync", help="Have every insert reach the disk before it counts.")] = False,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="SCHEDULER", help="Have the workers of a Dask cluster do it, tcp://host:8786."),
+    ] = None,
 ) -> None:
     """Store files in ClickHouse: messages, MBP-10 and books; again does nothing, and what was cut short goes on."""
+    if dask is not None:
+        _ingest_by_dask(files, store, dask, overlap, "fsync" if fsync else None)
+        return
     paths = [file.path for file in mbo.read_dbn(files).files]
     with mbo.Store(store) as opened:
         try:
@@ -359,6 +369,27 @@ def ingest(
         for file in report.files:
             print(repr(file)[1:-1])
         print(f"in {opened.url}")
+
+
+def _ingest_by_dask(files: list[str], store: str | None, scheduler: str, overlap: str, durability: str | None) -> None:
+    """Exit code 1 where a file is not stored; the others are."""
+    from mbo.cluster import backfill, connected
+
+    if store is None:
+        raise RequestError("a cluster stores into a ClickHouse server: name it with --store http://user@host:8123/mbo")
+    with connected(scheduler) as client:
+        try:
+            done = backfill(files, store=store, client=client, overlap=overlap, durability=durability)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            print("mbo: stopped; the same command goes on from here", file=sys.stderr)
+            raise
+    for file in done.files:
+        print(repr(file)[1:-1])
+    for failed in done.failed:
+        print(f"mbo: {failed}", file=sys.stderr)
+    print(f"{len(done.files)} of {len(done.files) + len(done.failed)} files in {store}")
+    if not done:
+        raise typer.Exit(1)
 
 
 @app.command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,19 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, WebSocketRoute
 
 import mbo
-from tests.browser.dashboards import ROOT, START_S, Dashboard, Day, Screen, at_instants, expect_book
+from mbo.api import Client
+from tests.browser.dashboards import (
+    ROOT,
+    START_S,
+    Dashboard,
+    Day,
+    Screen,
+    at_instants,
+    expect_book,
+    free_port,
+    ladder_of,
+    same_price,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -87,6 +100,53 @@ def test_stored_days_are_browsed(serve, look, tmp_path: Path):
         screen.choose("symbol", symbol).focus().until("m.symbol === x", "its book", symbol)
         day = Day(stored, symbol)
         at_instants(screen.pause(), day, day.instants(5, seed=3))
+
+
+# -------------------------------------------------------------------- the API
+
+
+def test_books_of_a_running_server_are_shown(serve, look, tmp_path: Path):
+    """Levels come by its stream: what is drawn in the end is the file's book."""
+    port, log = free_port(), tmp_path / "serve.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mbo", "serve", "--file", str(mbo.SIMULATED), "--speed", "10", "--port", str(port)],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT,
+        )  # fmt: skip
+        try:
+            with Client(f"http://127.0.0.1:{port}") as api:
+                deadline = time.monotonic() + START_S
+                while not ready(api):
+                    assert time.monotonic() < deadline, log.read_text()
+                    time.sleep(0.1)
+                screen = look(serve(MBO_API=api.url))
+                book = mbo.read_dbn(mbo.SIMULATED).book("SIM1")
+                screen.choose("symbol", "SIM1").until("m.symbol === 'SIM1'", "its book")
+                while api.book("SIM1", depth=1)["sequence"] != book.status.sequence:
+                    assert time.monotonic() < deadline, "the replay ends"
+                    time.sleep(0.1)
+            bid, ask = book.bbo
+            assert bid is not None
+            assert ask is not None
+            best = [bid.size, bid.count, ask.size, ask.count]
+            screen.until("[1, 2, 4, 5].every((at, i) => m.bbo[at] === x[i])", "the best bid and ask", best)
+            sides = ladder_of(book)
+            for row in screen.focus().keys("Space").drawn().rows:
+                price = same_price(row["price"])
+                expected = (*sides["bid"].get(price, (0, 0)), *sides["ask"].get(price, (0, 0)))
+                shown = row["bid"], row["bid_ct"], row["ask"], row["ask_ct"]
+                assert shown == expected or row["hatched"], price
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def ready(api: Client) -> bool:
+    """Whether there is a book to be had."""
+    try:
+        return bool(api.book("SIM1", depth=1)["bids"])
+    except mbo.MboError:
+        return False
 
 
 # -------------------------------------------------------------------- several on a page
