@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
+_quiet = ContextVar("quiet", default=False)
 
 
 def track(items: Iterable[_Item], total: int, position: Callable[[_Item], int], label: str) -> Iterator[_Item]:
@@ -31,5 +34,17 @@ def say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show nothing of what this thread does meanwhile: somebody else tells how far it is."""
+    before = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
+
+
 def _watched() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()  # None where the stream was closed before the start
+    if _quiet.get() or sys.stderr is None:  # None where the stream was closed before the start
+        return False
+    return sys.stderr.isatty()

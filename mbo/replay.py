@@ -43,7 +43,7 @@ def read_dbn(paths: PathLike | Iterable[PathLike]) -> Records:
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
-    found = [match for path in paths for match in _matches(os.fspath(path))]
+    found = [match for path in paths for match in matches(os.fspath(path))]
     if not found:
         raise RequestError("no files to read")
     files = sorted(map(dbn.open_file, found), key=lambda file: file.metadata.start)
@@ -54,7 +54,8 @@ def read_dbn(paths: PathLike | Iterable[PathLike]) -> Records:
     return Records(tuple(files), Selection())
 
 
-def _matches(name: str) -> list[str]:
+def matches(name: str) -> list[str]:
+    """Give the files that a pattern fits, or the name itself where it is none; `OSError` where none fits."""
     if Path(name).exists() or not glob.has_magic(name):
         return [name]
     matches = sorted(glob.glob(name))  # noqa: PTH207 - pathlib's takes no absolute pattern

@@ -27,7 +27,7 @@ FLOW = [
     {"mbp", "opening", "_opening_kernels"},
     {"replay", "simulator"},
     {"live", "store", "analytics"},
-    {"loading", "tables", "recorder", "view"},
+    {"loading", "tables", "recorder", "cluster", "view"},
     {"telemetry"},
     {"text"},
     {"formats"},

@@ -175,7 +175,7 @@ def _clears(day: Records) -> RecordArray:
 
 
 def _shift(records: RecordArray) -> Shift:
-    # One turn begins when the last has been received. The orders of a snapshot are older than that by their ts_event, in every turn.
+    # A turn begins when the last has been received. The orders of a snapshot are older by their ts_event, in every turn.
     span = 0
     for clock in ("ts_recv", "ts_event"):
         known = records[clock][records[clock] != UNDEF_TIMESTAMP]

@@ -77,7 +77,7 @@ def finish(backend: Backend, file: dbn.DbnFile, plan: Plan, shares: Sequence[Wri
     done = Written({target: count for share in shares for target, count in share.rows.items()})
     done.inserted, done.found = sum(share.inserted for share in shares), sum(share.found for share in shares)
     if plan.missing:
-        if not shares or not ingest.holds(backend, file, plan.found, done.rows):
+        if not (done.rows.keys() >= set(plan.missing) and ingest.holds(backend, file, plan.found, done.rows)):
             inserted = done.inserted
             done = ingest.write(backend, file, plan.found, plan.missing, attempt=plan.attempt)
             done.inserted += inserted

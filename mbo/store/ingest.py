@@ -60,6 +60,13 @@ class Block(NamedTuple):
     read_bytes: int
 
 
+class Share(NamedTuple):
+    """Which blocks are one's own, where several insert a file: every `of`-th, beginning with `number`."""
+
+    number: int = 0
+    of: int = 1
+
+
 @dataclass(slots=True)
 class Written:
     """What one run did: rows in all by target, and how many blocks it inserted or found there."""
@@ -79,20 +86,40 @@ def write(backend: Backend, file: dbn.DbnFile, found: Survey, targets: tuple[Tar
     """
     for generation in (str(attempt), f"{attempt}.{time.time_ns()}"):
         # The second time is for rows that somebody deleted: their tokens are remembered, and a block under them is ignored.
-        run = _Run(backend, file, found, targets)
-        insert = partial(
-            _insert, backend, f"{found.file_id}:{{}}:{columns.BUILD}:{{}}:{generation}", run.written.repaired
-        )
-        blocks = side_by_side(ahead(run.blocks(), 1), insert, INSERTERS)
-        with backend.filling():  # no longer: a database that does not merge does not delete either
-            for _ in track(blocks, file.size_bytes, lambda block: block.read_bytes, f"storing {file.path.name}"):
-                run.written.inserted += 1
-        if not run.written.inserted or _Run(backend, file, found, targets).holds(run.written.rows):
-            for target in sorted(run.written.repaired):
+        written = _insert_missing(_Run(backend, file, found, targets), generation)
+        if not written.inserted or _Run(backend, file, found, targets).holds(written.rows):
+            for target in sorted(written.repaired):
                 name = backend.layout.local(target) + backend.layout.on_cluster
                 backend.command(f"OPTIMIZE TABLE {name} FINAL")
-            return run.written
+            return written
     raise InternalError(f"{file.path.name}: rows that were inserted are not in the store")
+
+
+def write_share(
+    backend: Backend, file: dbn.DbnFile, found: Survey, targets: tuple[Target, ...], share: Share, *, attempt: int
+) -> Written:
+    """Insert one's own blocks of a file that several work on. Its `rows` are those of the whole file.
+
+    Nothing of it counts before `holds` or `write` has found all of it.
+    """
+    return _insert_missing(_Run(backend, file, found, targets, share), str(attempt))
+
+
+def holds(backend: Backend, file: dbn.DbnFile, found: Survey, rows: dict[Target, int]) -> bool:
+    """Say whether the tables have so many rows of a file, each of them, and none twice."""
+    run = _Run(backend, file, found, tuple(rows))
+    return run.holds(rows) and run.has_none_twice
+
+
+def _insert_missing(run: _Run, generation: str) -> Written:
+    file, written = run.file, run.written
+    token = f"{run.found.file_id}:{{}}:{columns.BUILD}:{{}}:{generation}"
+    insert = partial(_insert, run.backend, token, written.repaired)
+    blocks = side_by_side(ahead(run.blocks(), 1), insert, INSERTERS)
+    with run.backend.filling():  # no longer: a database that does not merge does not delete either
+        for _ in track(blocks, file.size_bytes, lambda block: block.read_bytes, f"storing {file.path.name}"):
+            written.inserted += 1
+    return written
 
 
 def _insert(backend: Backend, token: str, repaired: set[Target], block: Block) -> Block:
@@ -127,10 +154,17 @@ def _taken(waiting: Waiting, count: int) -> tuple[list[npt.NDArray[Any]], npt.ND
 class _Run:
     """One pass over a file: what of it is not in the tables yet, as blocks."""
 
-    def __init__(self, backend: Backend, file: dbn.DbnFile, found: Survey, targets: tuple[Target, ...]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        file: dbn.DbnFile,
+        found: Survey,
+        targets: tuple[Target, ...],
+        share: Share = Share(),  # noqa: B008
+    ) -> None:
         self.written = Written(dict.fromkeys(targets, 0))
-        self._file = file
-        self._found = found
+        self.backend, self.file, self.found = backend, file, found
+        self._share = share
         self._there = {target: _there(backend, found, target) for target in targets if target in _NUMBER}
         self._books_there = _books_there(backend, found) if "book_snapshots" in targets else set()
         self._mbp, self._snapshots = SourcedMbp(), Snapshots()
@@ -143,6 +177,11 @@ class _Run:
         }
         have["book_snapshots"] = len(self._books_there)
         return all(have[target] == count for target, count in rows.items())
+
+    @property
+    def has_none_twice(self) -> bool:
+        """Whether no row of messages and records is there more than once."""
+        return all(rows == unique for at in self._there.values() for rows, unique in at.values())
 
     def blocks(self) -> Iterator[Block]:
         """Read the file and give the blocks to insert."""
@@ -178,7 +217,7 @@ class _Run:
         """Give the file's records chunk by chunk, each the same as when the file was looked through, in one memory for all."""
         chunk = np.empty(CHUNK_ROWS, MBO_DTYPE)
         rows = done = filled = 0
-        for batch in self._file.batches():
+        for batch in self.file.batches():
             self._read_bytes = batch.read_bytes
             for number, part in cut(batch.records, rows, CHUNK_ROWS):
                 if number > done:
@@ -189,13 +228,13 @@ class _Run:
             rows += len(batch.records)
         if filled:
             yield self._checked(done, chunk[:filled])
-        if rows != self._found.rows:
-            raise changed(self._file)
+        if rows != self.found.rows:
+            raise changed(self.file)
 
     def _checked(self, number: int, records: RecordArray) -> RecordArray:
-        sums = self._found.checksums
+        sums = self.found.checksums
         if number >= len(sums) or crc(records) != sums[number]:
-            raise changed(self._file)
+            raise changed(self.file)
         return records
 
     def _message_blocks(self, records: RecordArray, first: int) -> Iterator[Block]:
@@ -203,7 +242,7 @@ class _Run:
         for day, places in by_day(columns.days(records)):
             part = records[places]
             if self._missing("messages", first // CHUNK_ROWS, day, len(part)):
-                rows = columns.message_rows(part, self._found.file_id, numbers[places])
+                rows = columns.message_rows(part, self.found.file_id, numbers[places])
                 yield Block("messages", f"{first // CHUNK_ROWS}:{day}", rows, self._read_bytes)
 
     def _mbp10_blocks(self, waiting: Waiting, *, least: int) -> Iterator[Block]:
@@ -215,7 +254,7 @@ class _Run:
             for day, places in by_day(days):
                 if self._missing("mbp10", chunk, day, len(numbers[places])):
                     part = taken if isinstance(places, slice) else [np.concatenate(taken)[places]]
-                    rows = columns.mbp10_rows(part, self._found.file_id, sources[places], numbers[places])
+                    rows = columns.mbp10_rows(part, self.found.file_id, sources[places], numbers[places])
                     yield Block("mbp10", f"{chunk}:{day}", rows, self._read_bytes)
 
     def _book_blocks(self, books: list[snapshots.Snapshot]) -> Iterator[Block]:
@@ -227,12 +266,15 @@ class _Run:
             self.written.found += 1
         else:
             place = "-".join(map(str, (*keys[0], *keys[-1], len(keys))))
-            yield Block("book_snapshots", place, snapshots.to_rows(books, self._found.file_id), self._read_bytes)
+            yield Block("book_snapshots", place, snapshots.to_rows(books, self.found.file_id), self._read_bytes)
         books.clear()
 
     def _missing(self, target: Target, chunk: int, day: int, expected: int) -> bool:
         """Count the rows of a block, and say whether it has to be inserted."""
         self.written.rows[target] += expected
+        # Along a file either the chunk or the day goes up from block to block, so that everyone's turn comes round.
+        if (chunk + day) % self._share.of != self._share.number:
+            return False
         rows, unique = self._there[target].get((chunk, day), (0, 0))
         if unique == expected:
             self.written.found += 1

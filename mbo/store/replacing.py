@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mbo.store.backend import Backend
 
 
-def overlapping(backend: Backend, entry: Entry) -> list[Entry]:
-    """Find stored files of the data set with messages of the same instruments in the same stretch of time."""
-    return [other for other in ledger.visible(backend) if other.file_id != entry.file_id and _overlap(entry, other)]
+def overlapping(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
+    """Find the other files of the data set with messages of the same instruments in the same stretch of time."""
+    return [other for other in others if other.file_id != entry.file_id and _overlap(entry, other)]
 
 
 def _overlap(one: Entry, other: Entry) -> bool:

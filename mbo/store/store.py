@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from mbo import dbn
-from mbo.errors import InternalError, RequestError
+from mbo.errors import RequestError
 from mbo.records import RecordArray
 from mbo.schemas import PriceAs
 from mbo.selection import Clock, Selection
 from mbo.store import backend as backends
-from mbo.store import choice, ingest, ledger, queries, recording, replacing, schema, verification
+from mbo.store import choice, filing, ledger, queries, recording, replacing, schema, verification
 from mbo.store.ledger import TARGETS, Entry, Target
 from mbo.store.report import Ingested, Report, Verified
 from mbo.store.stored import StoredFile, StoredRecords, mbp10_arrays
-from mbo.store.survey import survey
 from mbo.store.timetravel import Marks, book_of
 from mbo.streams import RecordStream
 from mbo.symbols import SymbolMap
@@ -99,35 +99,14 @@ class Store:
 
     def _ingest(self, file: dbn.DbnFile, targets: tuple[Target, ...], overlap: Overlap) -> Ingested:
         started = time.monotonic()
-        found = survey(file)
-        entry = Entry.of(found, file.path.name)
-        known = ledger.entries(self._backend, file_id=found.file_id)
-        if known and known[0].sha256 != found.sha256:
-            raise InternalError(f"{file.path.name} and {known[0].name} differ, but their ids are the same")
-        there = known[0] if known and known[0].state in ledger.VISIBLE else None
-        missing = tuple(target for target in targets if there is None or target not in there.targets)
-        if there is not None and not missing:
-            seconds = time.monotonic() - started
-            rows = {target: there.derived[target] for target in targets}
-            return Ingested(there.name, found.sha256.hex(), False, rows, 0, 0, seconds)
-        others = [] if there else replacing.overlapping(self._backend, entry)
-        if others and overlap == "error":
-            raise RequestError(
-                f"{file.path.name} has messages of the same instruments and time as {others[0].name}, which is stored: "
-                "ingest with overlap='replace' or 'allow'"
-            )
-        attempt = known[0].attempt + (there is None) if known else 0
-        written = ingest.write(self._backend, file, found, missing, attempt=attempt)
-        entry = ledger.attempted(entry, attempt, there)
-        ledger.write(self._backend, entry, written.rows)
-        replaced = others if overlap == "replace" else []
+        plan = filing.look(self._backend, file, targets)
+        if plan.others and overlap == "error":
+            raise plan.beside(f"{plan.others[0].name}, which is stored", "ingest with overlap='replace' or 'allow'")
+        done = filing.finish(self._backend, file, plan)
+        replaced = plan.others if overlap == "replace" else ()
         for other in replaced:
             replacing.remove(self._backend, other)
-        rows = {target: written.rows.get(target, there.derived.get(target, 0) if there else 0) for target in targets}
-        return Ingested(
-            file.path.name, found.sha256.hex(), bool(written.inserted), rows, written.inserted, written.found,
-            time.monotonic() - started, tuple(other.name for other in replaced),
-        )  # fmt: skip
+        return replace(done, seconds=time.monotonic() - started, replaced=tuple(other.name for other in replaced))
 
     def append(
         self,

@@ -30,9 +30,9 @@ _WINDOWS: Final = (
     (0.2, 2),
     (float("inf"), 1),
 )  # frames under way, by how long the last acknowledged one was (s)
-_SLOW_S, _FAST_S, _LONGEST_PAUSE_S = 0.15, 0.1, 0.15
+_SLOW_S, _FAST_S, _LONGEST_PAUSE_S = 0.12, 0.1, 0.25
 """A page that takes longer than the first gets fewer frames, so that each is drawn sooner, until it takes less than the second."""
-_UNSEEN_S: Final = 0.1  # between two steps that nobody sees, as no frame may be sent
+_UNSEEN_S: Final = 0.25  # between two steps that nobody sees, as no frame may be sent
 _LOST_S: Final = 5.0  # after which a frame that nobody acknowledged is taken for lost
 _UNSAID: Final = object()
 _MESSAGES: Final = 4096  # characters of a symbol or an id, at most

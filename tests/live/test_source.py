@@ -234,13 +234,15 @@ def test_times_of_a_loop_against_a_search_of_all(tmp_path, small_chunks, times, 
 
 def test_a_turn_begins_when_the_last_has_been_received(tmp_path, small_chunks):
     """Orders of a snapshot were entered hours ago: that neither holds a replay up nor leads a search astray."""
-    source = timed(tmp_path, [NOON, NOON, NOON + 30, NOON + 40], [NOON - 10**13, NOON - 10**12, NOON + 25, NOON + 35], loop=True)
+    source = timed(
+        tmp_path, [NOON, NOON, NOON + 30, NOON + 40], [NOON - 10**13, NOON - 10**12, NOON + 25, NOON + 35], loop=True
+    )
     assert source.shift.time_ns == 40 + 1_000_000
     length = len(source.records)
     shown = everything(source, 5 * length)
     for clock in CLOCKS:
         own = shown[clock].astype(np.int64)
-        for sought in {time + step for time in own[: 4 * length].tolist() for step in (-1, 0, 1)}:
+        for sought in {known + step for known in own[: 4 * length].tolist() for step in (-1, 0, 1)}:
             assert source.first_reaching(sought, clock) == int((own >= sought).argmax())
 
 

@@ -36,11 +36,7 @@ from tests.store.exact import exact, file_id
 from tests.store.forwarding import Forwarding
 from tests.tools.clickhouse_http import HttpServer, free_port, library
 
-pytestmark = [
-    pytest.mark.resilience,
-    # Dask's own: what its loops leave to the garbage collector when a cluster ends.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.resilience
 TABLES = ("messages", "mbp10", "book_snapshots")
 LIMIT_S = 60.0
 """No wait of a test is longer."""
@@ -290,13 +286,17 @@ def _killed_while(door, client, paths, table, both) -> None:
     assert victim not in workers(client)
 
 
-def test_blocks_that_a_share_left_out_are_inserted_by_the_last_task(door, plain, make):
-    path = make(several_days(3_000, 6, seed=115), "left.dbn")
-    file = dbn.open_file(path)
+@pytest.mark.parametrize("left_out", ["a share", "a table"])
+def test_what_the_shares_left_out_is_stored_by_the_last_task(door, plain, make, left_out):
+    path = make(several_days(3_000, 6, seed=115), f"{left_out[2:]}.dbn")
+    file, numbers = dbn.open_file(path), (0,) if left_out == "a share" else (0, 1)
     with Store(door.url) as store:
         plan = filing.look(store._backend, file, TARGETS)
-        share = filing.insert(store._backend, file, plan, Share(0, 2))
-        assert 0 < share.inserted < filing.finish(store._backend, file, plan, [share]).inserted_blocks
+        shares = [filing.insert(store._backend, file, plan, Share(number, 2)) for number in numbers]
+        if left_out == "a table":
+            del shares[0].rows["book_snapshots"]
+        done = filing.finish(store._backend, file, plan, shares)
+    assert done.inserted_blocks == len(set(door.tokens)) - 1  # and the ledger's
     same(door.url, plain, [path])
 
 
