@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+collect_ignore = ["infra/account.py", "tools/terraform.py"]  # programs of .tools/infra, with what is installed there alone
+
 hypothesis.settings.register_profile(
     "mbo",
     derandomize=True,  # the same examples on every machine: a red run is red again
