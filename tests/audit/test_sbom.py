@@ -204,13 +204,14 @@ def test_image_of_the_stack_has_its_lock_and_nothing_else(tmp_path: Path) -> Non
     if not archive:
         pytest.skip("MBO_IMAGE_TAR does not name an image (docker save mbo:0.1.0 -o image.tar)")
     document = bill("image", archive, tmp_path / "a.cdx.json")
-    python = {
-        (canonicalize_name(each["name"]), each["version"])
-        for each in document["components"]
-        if each.get("purl", "").startswith("pkg:pypi/")
-        and any(SITE in one["value"] for one in each["properties"] if one["name"].endswith(":path"))
-    }
+    python, carried = set(), set()
+    for each in document["components"]:
+        paths = [one["value"] for one in each.get("properties", ()) if one["name"].endswith(":path")]
+        if each.get("purl", "").startswith("pkg:pypi/") and any(SITE in path for path in paths):
+            inside = all("/_vendor/" in path for path in paths)  # a package of a package's own
+            (carried if inside else python).add((canonicalize_name(each["name"]), each["version"]))
     text = (ROOT / "docker" / "requirements-runtime.txt").read_text()
     wanted = {(pin.name, pin.version) for pin in pins(text) if isinstance(pin, Pin)} | {("mbo-books", mbo.__version__)}
     assert python == wanted
+    assert carried == {("html5lib", "1.1")}  # bleach's
     assert any(each.get("purl", "").startswith("pkg:deb/debian/libc6@") for each in document["components"])
