@@ -6,7 +6,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-collect_ignore = ["infra/account.py", "tools/terraform.py"]  # programs of .tools/infra, with what is installed there alone
+collect_ignore = [
+    "infra/account.py",
+    "tools/terraform.py",
+]  # programs of .tools/infra, with what is installed there alone
 
 hypothesis.settings.register_profile(
     "mbo",
