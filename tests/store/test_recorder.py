@@ -75,7 +75,7 @@ def test_a_second_run_goes_on_behind_the_first(store, day, stops):
     session, seen = a_session(), 0
     for _ in range(stops):
         with (
-            mbo.serve_gateway(file, rate=8_000) as gateway,
+            mbo.serve_gateway(file, rate=1_500) as gateway,
             mbo.record(gateway.url, store, session=session, start=0, flush_s=0.02) as recorder,
         ):
             until(lambda: recorder.status.stored > seen + 500, "more rows")  # noqa: B023 - it ends with the turn
