@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import select
 import shutil
 import signal
@@ -126,7 +127,7 @@ def serve(given: Mapping[str, Any], *, speed: float | None = None, loop: bool = 
 def _children(settings: Settings, given: dict[str, Any], folder: Path, speed: float | None, loop: bool) -> list[Child]:
     """Say which processes there are, in the order in which they are started."""
     options = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-    options["api.port"] = settings.api.port or _free_port(settings.api.host)
+    options["api.port"] = _free_port(settings.api.host, settings.api.port)
     children = []
     if settings.file is not None:
         rate = settings.gateway.rate
@@ -144,9 +145,13 @@ def _children(settings: Settings, given: dict[str, Any], folder: Path, speed: fl
     return children
 
 
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        return int(found.getsockname()[1])
+def _free_port(host: str, port: int = 0) -> int:
+    """Give a port that can be listened on: this one, or any if it is 0; `RequestError` where it cannot."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+            return int(found.getsockname()[1])
+    except OSError as error:
+        raise RequestError(f"{host}:{port} cannot be listened on: {os.strerror(error.errno or 0)}") from error
 
 
 def _keep(children: list[Child], settings: Settings) -> int:

@@ -100,7 +100,7 @@ class Source:
         """Find the first record whose time is at or after `time_ns`; the number of records if none is."""
         turn = 0
         if self.loop:
-            latest = self.time_of(len(self.records) - 1, clock)
+            latest = self._chunk_latest(clock, (len(self.records) - 1) // _CHUNK)
             turn = max(0, -((latest - time_ns) // self.shift.time_ns))  # the first that comes so far
         sought = time_ns - turn * self.shift.time_ns
         chunk = self._first_chunk(sought, clock)

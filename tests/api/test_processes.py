@@ -210,6 +210,17 @@ def test_nothing_survives_a_supervisor_that_is_killed(tmp_path, session):
         assert gone(pids), "children are left"
 
 
+def test_a_port_that_is_taken_is_said_and_ends_it(tmp_path, session):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "mbo", "serve", "--file", str(session), "--port", taken],
+            capture_output=True, text=True, timeout=LIMIT_S, cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f"mbo: 127.0.0.1:{taken} cannot be listened on: Address already in use\n"
+
+
 @pytest.mark.resilience
 def test_what_cannot_be_served_is_said_and_ends_it(tmp_path):
     broken = tmp_path / "no.dbn"
