@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import mbo
+from mbo.bench import SUITES
 from mbo.errors import DataError, MboError, RequestError
 from mbo.units import format_time
 
@@ -438,26 +439,33 @@ def simulate(
         print(f"{truth}: {written.truth_records:,} MBP-10 records, {truth.stat().st_size:,} bytes")
 
 
-@app.command(epilog="Examples: mbo bench core    mbo bench live    mbo bench core --json")
+@app.command(epilog="Examples: mbo bench    mbo bench all --json > new.json    mbo bench core --compare old.json")
 def bench(
-    name: Annotated[str, typer.Argument(help="Which suite: core, mbp, live, store, serve or dashboard.")] = "core",
+    name: Annotated[str, typer.Argument(help=f"Which suite: {', '.join(SUITES)}, all of these, or haul.")] = "core",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    compare: Annotated[Path | None, typer.Option(help="What an earlier --json printed, to stand beside this.")] = None,
 ) -> None:
-    """Measure speed, with ratios against slower books on the same records."""
-    from mbo.bench import SUITES, machine
+    """Measure speed: what each row has to reach, and ratios against what does the same work on the same records."""
+    from mbo.bench.report import read_report, report
 
-    if name not in SUITES:
-        raise RequestError(f"no bench {name!r}: there is {', '.join(SUITES)}")
-    rows = SUITES[name]()
+    if name not in (*SUITES, "haul", "all"):
+        raise RequestError(f"no bench {name!r}: there is {', '.join(SUITES)}, all of these, and haul")
+    earlier = None if compare is None else read_report(compare)
+    found = report(SUITES if name == "all" else [name])
     if as_json:
-        print(json.dumps({"machine": machine(), "rows": [row.document() for row in rows]}, indent=1))
+        print(json.dumps(found.document(), indent=1))
         return
-    table = _table(
-        "what", "messages", "median", "spread", "beside it", "target", title=f"mbo bench {name}: {machine()}"
-    )
-    for row in rows:
-        table.add_row(*row.cells())
-    _print(table)
+    print("\n".join(f"{what}: {value}" for what, value in found.machine.items()))
+    for suite, rows in found.suites.items():
+        table = _table("what", "messages", "median", "spread", "beside it", "aim", "", title=f"mbo bench {suite}")
+        for row in rows:
+            table.add_row(*row.cells())
+        _print(table)
+    if earlier is not None:
+        table = _table("what", "before", "now", "now / before", "", title=f"beside {compare}")
+        for cells in found.compared(earlier):
+            table.add_row(*cells)
+        _print(table)
 
 
 @app.command(epilog="Examples: mbo config --env prod    MBO_API_PORT=9000 mbo config --json")

@@ -26,10 +26,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import mbo
-from mbo.bench_row import Row
+from mbo.bench.row import Aim, Row
 from mbo.errors import InternalError, LostError
 from mbo.live.process import GatewayProcess, end
-from mbo.progress import track
 from mbo.simulator import write_session
 
 MESSAGES: Final = 400_000  # of the session that is replayed, some 1,000 a second
@@ -38,7 +37,6 @@ SESSIONS: Final = 10
 LOADS: Final = 5
 RATE: Final = 500_000
 FED_S: Final = 16  # of the fast feed
-ROWS: Final = 8
 _LEAD_NS: Final = 200_000_000
 _LIMIT_S: Final = 120.0
 _SIZE: Final = {"width": 1600, "height": 900}
@@ -60,12 +58,8 @@ _NOTES: Final = """() => {
 _SWITCH_S: Final = 0.0005  # as the dashboard sets it for a feed
 
 
-def dashboard() -> list[Row]:
+def dashboard() -> Iterator[Row]:
     """Measure the dashboard, from the book to the screen."""
-    return [row for _, row in track(enumerate(_rows(), 1), ROWS, lambda step: step[0], "bench dashboard")]
-
-
-def _rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         replayed, fed = Path(folder) / "replayed.dbn", Path(folder) / "fed.dbn"
         write_session(replayed, MESSAGES, seed=1)
@@ -121,7 +115,7 @@ def _first_paint(server: _Server, browser: Any) -> Row:
         page = _page(browser, server.url)
         seconds.append(page.evaluate("window.notes.first") / 1000)
         page.close()
-    return Row("first paint", 0, seconds[1:], "s", "at most 2", detail=f"the very first {seconds[0]:.3g} s")
+    return Row("first paint", 0, seconds[1:], "s", [Aim(2, most=True)], figures={"the very first": seconds[0]})
 
 
 def _screens(server: _Server, browser: Any, count: int) -> Iterator[Row]:
@@ -140,40 +134,39 @@ def _screens(server: _Server, browser: Any, count: int) -> Iterator[Row]:
         page.close()
     name = "one session" if count == 1 else f"{count} sessions"
     frames = after["frames"] - before["frames"]
-    yield Row(
-        f"{name}: frames a second", frames, [len(one) / seconds for one in lags], "fps", "60" if count == 1 else ""
-    )
+    aims = [Aim(60)] if count == 1 else []
+    yield Row(f"{name}: frames a second", frames, [len(one) / seconds for one in lags], "fps", aims)
     yield _work(name, before, after, count)
-    high = [one[int(len(one) * 0.99)] for one in lags]
-    worst = max(one[-1] for one in lags)
-    detail = f"p50 {sorted(one[len(one) // 2] for one in lags)[-1]:.3g}, worst {worst:.3g} ms"
-    values = high if count == 1 else [one[-1] for one in lags]
-    yield Row(f"{name}: lag", frames, values, "ms p99" if count == 1 else "ms worst", "at most 150", detail=detail)
+    worst = [one[-1] for one in lags]
+    figures = {"p50": max(one[len(one) // 2] for one in lags), "worst": max(worst)}
+    if count == 1:
+        high = [one[int(len(one) * 0.99)] for one in lags]
+        yield Row(f"{name}: lag", frames, high, "ms p99", [Aim(150, most=True)], figures=figures)
+    else:
+        yield Row(f"{name}: worst lag of each", frames, worst, "ms", [Aim(150, "worst", most=True)], figures=figures)
 
 
 def _work(name: str, before: dict[str, Any], after: dict[str, Any], count: int, detail: str = "") -> Row:
     frames = after["frames"] - before["frames"]
     own = (after["busy_s"] - before["busy_s"]) / frames * 1e3
     ms = (after["cpu_s"] - before["cpu_s"]) / frames * 1e3
-    detail = f"{own:.2g} ms of it to make and hand over a frame{detail}"
-    return Row(
-        f"{name}: the server's work", frames, [ms], "ms a frame", f"at most {2 if count == 1 else 1}", detail=detail
-    )
+    aim = Aim(2 if count == 1 else 1, most=True)
+    figures = {"to make and hand over a frame": own}
+    return Row(f"{name}: the server's work", frames, [ms], "ms a frame", [aim], figures=figures, detail=detail)
 
 
 def _feed_row(server: _Server, beside: str, page: Any = None) -> Row:
     found = server.say(wait=True)
     server.check()
     ms = {name: found["latency"][name] / 1e6 for name in ("p50", "p99", "p99.9", "max")}
-    detail = f"p50 {ms['p50']:.3g}, p99.9 {ms['p99.9']:.3g}, max {ms['max']:.3g} ms"
+    p99, detail = ms.pop("p99"), ""
     if page is not None:
         drawn = page.evaluate("window.__mbo.drawn")
         if drawn < FED_S:
             raise LostError(f"only {drawn} frames were drawn beside the feed")
-        detail += f"; {drawn:,} frames drawn"
-    return Row(
-        f"the book at {RATE:,} a second {beside}", found["applied"], [ms["p99"]], "ms p99", "at most 10", detail=detail
-    )
+        detail = f"{drawn:,} frames drawn"
+    name, aims = f"the book at {RATE:,} a second {beside}", [Aim(10, most=True)]
+    return Row(name, found["applied"], [p99], "ms p99", aims, figures=ms, detail=detail)
 
 
 # ---------------------------------------------------------------- the server's process
@@ -215,7 +208,7 @@ def _server(*, file: Path | None = None, feed: Path | None = None) -> Iterator[_
     expected = {str(key): book.digest() for key, book in books.items()}
     with GatewayProcess([path], rate=RATE) as gateway:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from mbo.bench_dashboard import child; child()"],
+            [sys.executable, "-c", "from mbo.bench.dashboard import child; child()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -344,6 +337,4 @@ def _without_screens(path: Path, count: int) -> Iterator[Row]:
             raise InternalError("a book that was drawn differs from the file's")
     program.close()
     name = "one viewer" if count == 1 else f"{count} viewers"
-    yield _work(
-        f"{name} without a screen", before, after, count, "; there is no Chromium: fps and lag were not measured"
-    )
+    yield _work(f"{name} without a screen", before, after, count, "there is no Chromium: fps and lag were not measured")

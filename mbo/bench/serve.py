@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import mbo
-from mbo.bench_row import Row
+from mbo.bench.row import Aim, Row
 from mbo.errors import InternalError, LostError
 from mbo.live.process import GatewayProcess, end
-from mbo.progress import track
 from mbo.simulator import write_session
 from mbo.units import NS_PER_S
 
@@ -36,20 +35,15 @@ IDLE: Final = 1_000
 DEPTH: Final = 10
 REST_S: Final = 5
 REST_CONNECTIONS: Final = 16
-ROWS: Final = 6
 RUNS: Final = 3
 SYMBOL: Final = "SIM1"
+_BASE: Final = "that without clients"
 _LEAD_NS: Final = 200_000_000
 _LIMIT_S: Final = 60.0
 
 
-def serve() -> list[Row]:
+def serve() -> Iterator[Row]:
     """Measure the way from the feed to many clients."""
-    done = enumerate(_rows(), 1)
-    return [row for _, row in track(done, ROWS, lambda step: step[0], "bench serve")]
-
-
-def _rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         path = Path(folder) / "session.dbn"
         write_session(path, RATE * SECONDS, seed=1)
@@ -71,36 +65,37 @@ def _rows() -> Iterator[Row]:
                 rest = run.rest()
             records = run.records
         base = statistics.median(latency["p99"] for latency in alone)
-        yield _late("the book, no clients", records, alone, "at most 10")
+        yield _late("the book, no clients", records, alone, Aim(10, most=True))
         p99 = [one[int(len(one) * 0.99)] for one in ages]
         middle = statistics.median(one[len(one) // 2] for one in ages)
         rate, latest = sum(map(len, ages)) / RUNS / SECONDS, max(one[-1] for one in ages)
-        detail = f"{rate:,.0f} updates a second, p50 {middle:.3g}, max {latest:.3g} ms"
+        figures = {"p50": middle, "max": latest}
         yield Row(
             f"{CLIENTS} clients at {HZ} updates a second: their age",
             records,
             p99,
             "ms p99",
-            "at most 50",
-            detail=detail,
+            [Aim(50, most=True)],
+            figures=figures,
+            detail=f"{rate:,.0f} updates a second",
         )
-        yield _late("the book meanwhile", records, crowded, "at most 10", base)
-        yield _late(f"the book, {IDLE:,} clients that do not read", records, idle, "at most 2 x without clients", base)
-        yield Row("REST books alone", 0, [rest], "requests/s", "2000")
+        yield _late("the book meanwhile", records, crowded, Aim(10, most=True), base)
+        yield _late(f"the book, {IDLE:,} clients that do not read", records, idle, Aim(2, _BASE, most=True), base)
+        yield Row("REST books alone", 0, [rest], "requests/s", [Aim(2_000)])
         with _running(path) as run:
             rates: list[float] = []
             run.play(expected, beside=lambda: rates.append(run.rest()))
-            detail = f"the book's p99 {run.latency['p99'] / 1e6:.3g} ms"
-            yield Row(f"REST books beside {RATE:,} messages a second", records, rates, "requests/s", detail=detail)
+            figures = {"the book's p99 in ms": run.latency["p99"] / 1e6}
+            yield Row(f"REST books beside {RATE:,} messages a second", records, rates, "requests/s", figures=figures)
 
 
-def _late(name: str, records: int, runs: list[dict[str, int]], target: str, base: float | None = None) -> Row:
+def _late(name: str, records: int, runs: list[dict[str, int]], aim: Aim, base: float | None = None) -> Row:
     """Say how late the book was, in the median of the runs; `base` is the p99 (ns) without clients."""
-    p50, p999 = (statistics.median(run[q] for run in runs) / 1e6 for q in ("p50", "p99.9"))
+    figures = {q: statistics.median(run[q] for run in runs) / 1e6 for q in ("p50", "p99.9")}
+    figures["max"] = max(run["max"] for run in runs) / 1e6
     p99 = [run["p99"] / 1e6 for run in runs]
-    ratios = {} if base is None else {"without clients": statistics.median(p99) * 1e6 / base}
-    detail = f"p50 {p50:.3g}, p99.9 {p999:.3g}, max {max(run['max'] for run in runs) / 1e6:.3g} ms"
-    return Row(name, records, p99, "ms p99", target, ratios, detail)
+    ratios = {} if base is None else {_BASE: statistics.median(p99) * 1e6 / base}
+    return Row(name, records, p99, "ms p99", [aim], ratios, figures)
 
 
 # ---------------------------------------------------------------- one run
@@ -110,7 +105,7 @@ def _late(name: str, records: int, runs: list[dict[str, int]], target: str, base
 def _running(path: Path) -> Iterator[_Run]:
     with GatewayProcess([path], rate=RATE) as gateway:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", "from mbo.bench_serve import child; child()", gateway.url],
+            [sys.executable, "-c", "from mbo.bench.serve import child; child()", gateway.url],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         try:

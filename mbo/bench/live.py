@@ -10,15 +10,15 @@ import os
 import selectors
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import mbo
-from mbo.bench_plain import PlainBook
-from mbo.bench_row import Row
+from mbo.bench.plain import PlainBook
+from mbo.bench.row import Aim, Row
 from mbo.book import Books
 from mbo.book.engine import compile_kernels
 from mbo.errors import InternalError, LostError
@@ -30,7 +30,6 @@ from mbo.live.messages import END_OF_REPLAY, SystemMessage
 from mbo.live.process import GatewayProcess
 from mbo.live.protocol import ALL_SYMBOLS, ANY_DATASET, Subscription
 from mbo.live.stream import Arrival
-from mbo.progress import track
 from mbo.records import MBO_DTYPE
 from mbo.simulator import write_session
 from mbo.units import NS_PER_S
@@ -42,19 +41,15 @@ PACED: Final = (  # messages a second for each of so many clients, the fastest f
 )  # fmt: skip
 RUNS: Final = 3
 OFFICIAL: Final = 2_000_000
-ROWS: Final = 4 + len(PACED)
 _LEAD_NS: Final = 100_000_000
-_TARGETS: Final = {500_000: "at most 1 (p99.9 5)", 5_000_000: "at most 10"}
+_AIMS: Final = {
+    500_000: (Aim(0.2, "p50", most=True), Aim(1, most=True), Aim(5, "p99.9", most=True)), 5_000_000: (Aim(10, most=True),)
+}  # fmt: skip
 
 
-def live() -> list[Row]:
+def live() -> Iterator[Row]:
     """Measure the way from a file through a gateway over TCP to the book."""
     compile_kernels()
-    done = enumerate(_rows(), 1)
-    return [row for _, row in track(done, ROWS, lambda step: step[0], "bench live")]
-
-
-def _rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         path = Path(folder) / "session.dbn"
         header = _write(path, -(-PACED[0][0] * SECONDS // TURN))
@@ -91,7 +86,7 @@ def _unpaced(path: Path) -> Row:
             rates.append(feed.status.applied / (time.monotonic_ns() - begun) * 1e3)
             _check(gateway, feed.status.applied, feed.ask(lambda books: books), expected, 1)
             records = gateway.records
-    return Row("TCP to the book, unpaced", records, rates[1:], "M/s", "12")
+    return Row("TCP to the book, unpaced", records, rates[1:], "M/s", [Aim(12)])
 
 
 def _paced(path: Path, rate: int) -> Row:
@@ -102,13 +97,12 @@ def _paced(path: Path, rate: int) -> Row:
         gateway.begin(begin)
         feed.wait()
         _check(gateway, feed.status.applied, feed.ask(lambda books: books), expected, 1)
-        return _late(f"paced at {rate:,} a second", gateway.records, feed.latency, _TARGETS.get(rate, ""))
+        return _late(f"paced at {rate:,} a second", gateway.records, feed.latency, _AIMS.get(rate, ()))
 
 
-def _late(name: str, records: int, latency: Latency, target: str) -> Row:
-    ms = {q: latency.percentile(q) / 1e6 for q in (50, 99, 99.9)}
-    detail = f"p50 {ms[50]:.3g}, p99.9 {ms[99.9]:.3g}, max {latency.max / 1e6:.3g} ms"
-    return Row(name, records, [ms[99]], "ms p99", target, detail=detail)
+def _late(name: str, records: int, latency: Latency, aims: Sequence[Aim]) -> Row:
+    figures = {"p50": latency.percentile(50) / 1e6, "p99.9": latency.percentile(99.9) / 1e6, "max": latency.max / 1e6}
+    return Row(name, records, [latency.percentile(99) / 1e6], "ms p99", aims, figures=figures)
 
 
 def _check(
@@ -169,7 +163,7 @@ def _crowd(path: Path, rate: int, clients: int) -> Row:
             _check(gateway, client.applied, client.books, expected, clients)
             client.link.close()
         name = f"{clients} clients at {rate:,} a second each"
-        return _late(name, clients * gateway.records, latency, "at most 10" if clients * rate >= 5_000_000 else "")
+        return _late(name, clients * gateway.records, latency, [Aim(10, most=True)])
 
 
 # ---------------------------------------------------------------- Databento's own client
@@ -195,7 +189,7 @@ def _official(path: Path) -> Iterator[Row]:
             _check(gateway, feed.status.applied, feed.ask(lambda books: books), expected, 1)
     median = sorted(ours[1:])[RUNS // 2]
     yield Row(
-        "the same to our books", OFFICIAL, ours[1:], "M/s", "30 x the client",
+        "the same to our books", OFFICIAL, ours[1:], "M/s", [Aim(30, "the client with a book")],
         {"the client with a book": median / booked.median, "counting": median / counting.median},
     )  # fmt: skip
 

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import mbo
-from mbo.bench_row import Row
+from mbo.bench.row import Aim, Row
 from mbo.errors import InternalError
-from mbo.progress import track
 from mbo.simulator import write_session
 from mbo.store import Store
 from mbo.store.survey import CHUNK_ROWS, crc, cut
@@ -31,28 +30,23 @@ MESSAGES: Final = 10_000_000
 INSTANTS: Final = 200
 CHECKED: Final = 5  # of the instants, against a replay
 READS: Final = 3
-ROWS: Final = 8  # without DuckDB
 _COMPRESSED_ROWS: Final = 500_000  # of a Parquet row group
 
 
-def store() -> list[Row]:
+def store() -> Iterator[Row]:
     """Measure a store: in, on disk, at an instant, out."""
-    return [row for _, row in track(enumerate(_rows(), 1), ROWS, lambda step: step[0], "bench store")]
-
-
-def _rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         path, url = Path(folder) / "session.dbn", f"chdb://{folder}/store"
         write_session(path, MESSAGES, seed=1)
         peaks = []
-        for table, target in (("messages", "2"), ("mbp10", "0.7")):
+        for table, rate in (("messages", 2), ("mbp10", 0.7)):
             count, seconds, size, peak = _alone(ingest, path, url, table)
-            yield Row(f"{table} into the store", count, [count / seconds / 1e6], "M rows/s", target)
-            yield Row(f"{table} on disk", count, [size / count], "bytes a row", "at most 16")
+            yield Row(f"{table} into the store", count, [count / seconds / 1e6], "M rows/s", [Aim(rate)])
+            yield Row(f"{table} on disk", count, [size / count], "bytes a row", [Aim(16, most=True)])
             peaks.append(peak)
-        yield Row("memory of the second, at its highest", MESSAGES, [peaks[1]], "GB", "at most 1.5")
-        yield Row("book(at=), median of random instants", MESSAGES, _alone(look, path, url), "ms", "at most 20")
-        yield Row("messages read back", MESSAGES, _alone(read_back, path, url), "M rows/s", "5")
+        yield Row("memory of the second, at its highest", MESSAGES, [peaks[1]], "GB", [Aim(1.5, most=True)])
+        yield Row("book(at=), median of random instants", MESSAGES, _alone(look, path, url), "ms", [Aim(20, most=True)])
+        yield Row("messages read back", MESSAGES, _alone(read_back, path, url), "M rows/s", [Aim(5)])
         for name, write in (("polars", parquet_by_polars), ("duckdb", parquet_by_duckdb)):
             if find_spec(name) is not None:
                 seconds, size = _alone(write, path, Path(folder) / f"{name}.parquet")

@@ -1,0 +1,44 @@
+"""Time the books on a session that the simulator knows the end of."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from mbo.bench.row import Aim, Row
+from mbo.book import Books
+from mbo.errors import InternalError
+from mbo.records import Flag
+from mbo.simulator import Session
+
+RUNS: Final = 5
+MESSAGES: Final = 4_000_000  # of one session: far more than any cache holds
+PER_RUN: Final = 50_000_000  # a session is repeated until a run has so many,
+LONGEST_S: Final = 10  # or lasts so long
+BATCH: Final = 1 << 16
+
+
+def books_row(name: str, session: Session, *aims: Aim) -> Row:
+    """Time the flow of a session after its opening snapshots; a session begins with clears, so it can be repeated."""
+    opening = int((session.records["flags"] & int(Flag.SNAPSHOT) == 0).argmax())
+    flow = session.records[opening:]
+    books, rates, messages = Books(), [], 0
+    for run in range(RUNS + 1):
+        elapsed, messages = 0.0, 0
+        while elapsed < LONGEST_S and messages < (PER_RUN if run else 1):
+            books.apply(session.records[:opening])
+            begun = time.perf_counter()
+            for start in range(0, len(flow), BATCH):
+                books.apply(flow[start : start + BATCH])
+            elapsed += time.perf_counter() - begun
+            messages += len(flow)
+        expect(books, session)
+        rates.append(messages / elapsed / 1e6)
+    return Row(name, messages, rates[1:], "M/s", aims)
+
+
+def expect(books: Books, session: Session) -> None:
+    """Raise InternalError where the books are not those of the session's end."""
+    digests = {book.status.instrument_id: book.digest() for book in books.values()}
+    if digests != {number: session.digest(number) for number in session.instrument_ids}:
+        raise InternalError("the bench built a book that differs from the simulator's own")
