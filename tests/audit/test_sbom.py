@@ -199,10 +199,10 @@ def test_archive_that_is_none_is_refused(content: bytes | None, tmp_path: Path) 
 
 
 def test_image_of_the_stack_has_its_lock_and_nothing_else(tmp_path: Path) -> None:
-    """The image itself, where MBO_IMAGE_TAR names what `docker save` wrote of it."""
-    archive = os.environ.get("MBO_IMAGE_TAR")
+    """The image itself, where MBO_TEST_IMAGE_TAR names what `docker save` wrote of it."""
+    archive = os.environ.get("MBO_TEST_IMAGE_TAR")
     if not archive:
-        pytest.skip("MBO_IMAGE_TAR does not name an image (docker save mbo:0.1.0 -o image.tar)")
+        pytest.skip("MBO_TEST_IMAGE_TAR does not name an image (docker save mbo:0.1.0 -o image.tar)")
     document = bill("image", archive, tmp_path / "a.cdx.json")
     python, carried = set(), set()
     for each in document["components"]:

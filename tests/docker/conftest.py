@@ -30,7 +30,7 @@ def engine() -> Iterator[Engine]:
         folder = home().with_name("engine-data")
         with Engine(folder, "machine") as builder:
             build(builder)
-            if archive := os.environ.get("MBO_IMAGE_TAR"):  # for `make audit`, which looks into it
+            if archive := os.environ.get("MBO_TEST_IMAGE_TAR"):  # for `make audit`, which looks into it
                 builder.docker("save", "--output", archive, IMAGE)
         with Engine(folder) as found:
             yield found

@@ -16,7 +16,7 @@ from mbo.view.ticks import NONE
 pytestmark = pytest.mark.browser
 
 SITE = "http://mbo.test/"
-CHROMIUM = os.environ.get("MBO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = os.environ.get("MBO_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 META = {
     "source": "replay", "name": "made", "symbol": "ABC", "symbols": ["ABC", "XYZ"], "dataset": "TEST",
@@ -75,7 +75,7 @@ def whole(n=1, **header):
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
-        missing = "there is no Chromium on the path, and MBO_CHROMIUM names none"
+        missing = "there is no Chromium on the path, and MBO_TEST_CHROMIUM names none"
         if "chromium" in os.environ.get("MBO_REQUIRE", "").split(","):
             pytest.fail(f"{missing}, and MBO_REQUIRE says that it has to be there")
         pytest.skip(missing)
