@@ -12,7 +12,7 @@ PYTEST = .venv/bin/python -m pytest -rs
 SIDE_BY_SIDE = -n 2 --dist worksteal
 
 .DELETE_ON_ERROR:
-.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent docker-test chaos infra-test audit audit-live dist sbom docs-test lint bench session reference clean
+.PHONY: help python venv dashboard clickhouse notebooks run test test-nojit test-resilience test-browser screenshots proof independent docker-test chaos infra-test audit audit-live dist sbom docs-test lint bench bench-env session reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -67,11 +67,11 @@ screenshots: venv ## the pictures of the documentation, in docs/, from the bundl
 notebooks: venv ## run the notebooks; what their checked cells give has to be what is committed
 	$(PYTEST) --nbval-lax notebooks || [ $$? = 5 -a -n "$$PYTEST_ADDOPTS" ]  # which may leave none
 
-proof: venv ## every short sequence of messages, every state of small books, generated histories, planted faults (5 to 11 minutes)
-	$(PYTEST) -m proof tests
+proof: venv ## every short sequence of messages, every state of small books, generated histories, planted faults
+	$(PYTEST) $(SIDE_BY_SIDE) -m proof tests
 
 independent: venv ## every fill of CLX5 (MBO_DATA) and of the simulated session before the independent package mbo-queue
-	@$(PIP) --target .bench --upgrade --no-deps --require-hashes -r tests/bench-requirements.txt
+	@$(PIP) --target .bench --upgrade --no-deps --require-hashes -r tests/verification/requirements.txt
 	PYTHONPATH="$(CURDIR)/.bench" $(PYTEST) tests/verification/test_independent.py
 
 # Tools that are no dependencies of the package, each with a hashed list and a virtual environment of its own.
@@ -111,8 +111,17 @@ lint: venv ## ruff's rules and format, mypy strict on the package
 	.venv/bin/ruff format --no-cache --check .
 	.venv/bin/mypy
 
-bench: venv ## every part's speed, what it has to reach, and ratios against what runs beside it
-	.venv/bin/mbo bench all
+bench: venv ## every part's speed, what it has to reach, and ratios against what runs beside it; the end says what was left out
+	PYTHONPATH="$(CURDIR)/.bench" .venv/bin/mbo bench all
+
+bench-env: .bench/installed ## what only benches run beside, into .bench: nautilus_trader, DuckDB, mbo-queue (130 MB; 400 on disk)
+
+.bench/installed: tests/bench-requirements.txt tests/verification/requirements.txt .venv/locked
+	@echo 'make bench-env: what benches run beside into .bench (400 MB)'
+	@rm -rf .bench
+	@$(PIP) --target .bench --no-deps --only-binary=:all: --require-hashes \
+		-r tests/bench-requirements.txt -r tests/verification/requirements.txt
+	@touch $@
 
 session: venv ## regenerate the bundled simulated session, byte for byte
 	.venv/bin/python tests/golden/make.py

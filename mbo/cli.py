@@ -453,7 +453,7 @@ def bench(
     earlier = None if compare is None else read_report(compare)
     found = report(SUITES if name == "all" else [name])
     if as_json:
-        print(json.dumps(found.document(), indent=1))
+        print(json.dumps(found.document(earlier), indent=1))
         return
     print("\n".join(f"{what}: {value}" for what, value in found.machine.items()))
     for suite, rows in found.suites.items():
@@ -466,6 +466,7 @@ def bench(
         for cells in found.compared(earlier):
             table.add_row(*cells)
         _print(table)
+    print("\n".join(found.closing(earlier)))
 
 
 @app.command(epilog="Examples: mbo config --env prod    MBO_API_PORT=9000 mbo config --json")

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
 
+import databento_dbn
+import numpy as np
 import pytest
 
-from mbo.bench import core, live, mbp, timing
+from mbo._jit import JIT
+from mbo.bench import core, live, machine, mbp, others, timing
+from mbo.book import Book, Books
+from mbo.book.interface import digest_of
+from mbo.book.rows import ORDER_DTYPE
 from mbo.errors import InternalError
+from mbo.mbp import Mbp
+from mbo.records import Action, Flag, Side
 from mbo.simulator import simulate
+from tests.book.tapes import tape
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def shrink(monkeypatch, **values):
     """Set a constant in every module of the bench that has taken it over."""
     for name, value in values.items():
-        for module in (core, live, mbp, timing):
+        for module in (core, live, mbp, others, timing):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
 
@@ -29,15 +47,31 @@ def small(monkeypatch):
         SLOW_MESSAGES=5_000,
         RESTING=(50, 100, 400),
         INSTRUMENTS=10,
+        DECODED=3_000,
+        memory_gb_per_s=lambda: 10.0,
     )
 
 
-def test_every_row_of_core_is_measured(small, monkeypatch):
+@pytest.fixture
+def alone(monkeypatch):
+    """As where nothing is installed that the package can do without."""
+    monkeypatch.setattr(others, "find_spec", lambda name: None)
+
+
+def test_every_row_of_core_is_measured(small, alone, monkeypatch):
     monkeypatch.delenv("MBO_DATA", raising=False)
     rows = list(core.core())
-    assert len(rows) == 9
+    assert [row.name for row in rows] == [
+        "book only, 300 orders resting", "ReferenceBook", "dict + SortedDict, decoded tuples",
+        "50 orders resting", "100 orders resting", "400 orders resting", "10 instruments interleaved",
+        "file to records", "file by databento_dbn.DBNDecoder, to objects",
+        "Zstandard file to records", "Zstandard file by databento_dbn.DBNDecoder, to objects",
+        "import mbo (beyond python itself)", "mbo book FILE, start to end",
+    ]  # fmt: skip
     assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)
-    assert set(rows[0].ratios) == {"ReferenceBook", "dict + SortedDict, decoded tuples"}
+    assert set(rows[0].ratios) == {"ReferenceBook", "dict + SortedDict, decoded tuples", "the speed of memory"}
+    assert [aim.of for aim in rows[0].aims] == ["", "dict + SortedDict, decoded tuples"]
+    assert rows[0].ratios["the speed of memory"] == pytest.approx(rows[0].median * 56e6 / 10e9)
     assert json.dumps([row.document() for row in rows])
     assert all(len(row.cells()) == 7 for row in rows)
 
@@ -50,15 +84,173 @@ def test_a_wrong_book_stops_the_bench(small, monkeypatch):
 
 
 def test_all_three_books_are_the_same_book():
-    records = simulate(5_000, seed=3).records
-    digests = {build().digest() for build in (core._fast(records), core._reference(records), core._plain(records))}
-    assert len(digests) == 1
+    builds = core._builds(simulate(5_000, seed=3).records)
+    assert len(builds) == 3
+    assert len({build().digest() for build in builds.values()}) == 1
 
 
 def test_a_book_that_ends_differently_stops_the_bench(small):
     records = simulate(5_000, seed=3).records
-    with pytest.raises(InternalError, match="PlainBook ends in another book"):
-        core._rates(records, core._plain(records[:-1]))
+    shorter = core._builds(records[:-1])[core.PLAIN]
+    with pytest.raises(InternalError, match="the short one ends in another book"):
+        timing.in_turn(5_000, core._engine(records).digest(), {"the short one": shorter})
+
+
+# ---------------------------------------------------------------- what others have written
+
+
+def test_the_machine_names_the_versions_of_what_runs_beside(monkeypatch):
+    monkeypatch.setattr(machine, "memory_gb_per_s", lambda: 12.34)
+    monkeypatch.setattr(machine, "_BESIDE", ("polars", "no-such-package"))
+    found = machine.machine()
+    assert found["beside it"] == f"polars {version('polars')}"
+    assert found["memory copied by one core"] == "12.3 GB/s"
+
+
+def test_what_is_left_out_is_said(alone, monkeypatch):
+    assert others.left_out(["core", "mbp", "store"]) == [
+        "not installed, left out of core: nautilus_trader (make bench-env), mbo-queue (make bench-env), "
+        "databento (the extra `dev`)",
+        "not installed, left out of store: duckdb (make bench-env)",
+    ]
+    assert others.books(simulate(1_000, seed=1).records) == {}
+    monkeypatch.setattr(others, "find_spec", lambda name: name)
+    assert others.left_out(["core", "live", "store"]) == []
+
+
+def naive(changes) -> str:
+    """The digest of a book whose update leaves an order in its place at a price, as nautilus_trader's does."""
+    queues: dict[tuple[int, int], dict[int, int]] = {}
+    where: dict[int, tuple[int, int]] = {}
+    for action, side, number, price, size, *_ in changes:
+        if action == Action.CLEAR:
+            queues, where = {}, {}
+            continue
+        if action == Action.CANCEL or (action == Action.MODIFY and where[number] != (side, price)):
+            del queues[where.pop(number)][number]
+        if action != Action.CANCEL:
+            where[number] = (side, price)
+            queues.setdefault((side, price), {})[number] = size
+    bids = sorted((key for key in queues if key[0] == Side.BID), key=lambda key: -key[1])
+    asks = sorted(key for key in queues if key[0] == Side.ASK)
+    rows = [(number, *key, size, 0, False) for key in bids + asks for number, size in queues[key].items()]
+    return digest_of(np.array(rows, ORDER_DTYPE))
+
+
+def ours(records) -> str:
+    book = Book()
+    book.apply(records)
+    return book.digest()
+
+
+def test_changes_lead_a_book_without_rules_to_ours():
+    records = simulate(20_000, seed=1, resting=300).records
+    assert naive(others._changes(records)) == ours(records)
+
+
+def test_parts_that_are_cancelled_and_orders_that_grow_keep_their_sequence():
+    records = tape(
+        "A 1 B 100 5", "A 2 B 100 5", "A 3 B 100 5", "C 1 B 100 2", "M 2 B 100 9", "M 3 B 100 4", "M 1 B 101 7", "A 9 A 105 1",
+        "T 0 A 100 2", "F 2 B 100 2",
+    )  # fmt: skip
+    changes = [(chr(action), number, size) for action, _, number, _, size, *_ in others._changes(records)]
+    assert changes[3:6] == [("M", 1, 3), ("C", 2, 0), ("A", 2, 9)]
+    assert naive(others._changes(records)) == ours(records)
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [("nautilus_trader", [others.NAUTILUS, others.NAUTILUS_MADE, others.NAUTILUS_BULK]), ("mboq", [others.QUEUE])],
+)
+def test_a_book_of_others_is_ours_and_would_be_seen_not_to_be(package, names):
+    pytest.importorskip(package, reason=f"{package} is not installed: `make bench-env` fetches it for benches")
+    records = simulate(20_000, seed=1, resting=300).records
+    records = records[: np.flatnonzero(records["flags"] & int(Flag.LAST))[-1] + 1]
+    book = Book()
+    book.apply(records)
+    placed = np.isin(records["action"], [Action.ADD, Action.MODIFY]) & (
+        records["order_id"] == book.orders("bid")[0].order_id
+    )
+    other = records.copy()
+    other["size"][np.flatnonzero(placed)[-1]] += 1
+    for name in names:
+        assert others.books(records)[name]().digest() == ours(records)
+        assert others.books(other)[name]().digest() == ours(other) != ours(records)
+
+
+def test_what_is_decoded_is_compared_with_the_file(small, alone, monkeypatch):
+    class Forgetful:
+        def __init__(self, **options):
+            self.decoder = decoder(**options)
+            self.write = self.decoder.write
+
+        def decode(self):
+            return self.decoder.decode()[:-1]
+
+    decoder = databento_dbn.DBNDecoder
+    monkeypatch.setattr(databento_dbn, "DBNDecoder", Forgetful)
+    with pytest.raises(InternalError, match="to objects: it gives other records than the file"):
+        list(others.decoders())
+
+
+def test_the_optional_environment_hides_nothing_of_the_locked_one():
+    def names(file: str) -> set[str]:
+        return {name.lower() for name in re.findall(r"^([\w.-]+)==", (ROOT / file).read_text(), re.MULTILINE)}
+
+    optional = names("tests/bench-requirements.txt") | names("tests/verification/requirements.txt")
+    assert optional == {"duckdb", "mbo-queue", "msgspec", "nautilus-trader", "pytz"}
+    assert not optional & names("requirements.lock")
+
+
+# ---------------------------------------------------------------- a guard of ratios, for any machine
+
+
+def leads(messages: int, runs: int) -> dict[str, float]:
+    """By name, how often the engine's processor time goes into that of another: the least of several runs in turn."""
+    records = simulate(messages, seed=1, resting=300).records
+
+    def engine() -> None:
+        Books().apply(records)
+
+    def with_mbp() -> None:
+        for _ in Mbp(10).apply(records):
+            pass
+
+    builds = core._builds(records)
+    works = {"engine": engine, "plain": builds[core.PLAIN], "reference": builds[core.REFERENCE], "mbp-10": with_mbp}
+    least = dict.fromkeys(works, float("inf"))
+    for run in range(runs + 1):
+        for name, work in works.items():
+            begun = time.process_time()
+            work()
+            if run:
+                least[name] = min(least[name], time.process_time() - begun)
+    return {name: seconds / least["engine"] for name, seconds in least.items()}
+
+
+def behind(found: dict[str, float]) -> list[str]:
+    """What is worse than it is on any machine: the plain book some ten times as slow, the readable one a hundred, MBP-10 two."""
+    kept = {"plain": found["plain"] >= 3, "reference": found["reference"] >= 20, "mbp-10": found["mbp-10"] <= 6}
+    return [name for name, good in kept.items() if not good]
+
+
+@pytest.mark.skipif(not JIT, reason="NUMBA_DISABLE_JIT: the engine is not compiled, and slow by intent")
+@pytest.mark.skipif("NUMBA_BOUNDSCHECK" in os.environ, reason="NUMBA_BOUNDSCHECK: every index is checked")
+def test_the_compiled_engine_keeps_its_lead():
+    found = leads(30_000, 5)
+    assert behind(found) == [], found
+
+
+def test_the_guard_sees_an_engine_that_is_not_compiled():
+    code = "from tests.test_bench import behind, leads; print(*behind(leads(3_000, 1)))"
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.split()[:2] == ["plain", "reference"], done.stderr
+
+
+# ---------------------------------------------------------------- the other suites
 
 
 def test_every_row_of_mbp_is_measured(small):

@@ -1,4 +1,4 @@
-"""`mbo bench core`: how fast the books are, with slow ones beside them."""
+"""`mbo bench core`: how fast the books are, with those of others beside them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 import mbo
+from mbo.bench import others
+from mbo.bench.machine import memory_gb_per_s
 from mbo.bench.plain import PlainBook
 from mbo.bench.row import Aim, Row
-from mbo.bench.timing import BATCH, MESSAGES, PER_RUN, RUNS, books_row
+from mbo.bench.timing import BATCH, MESSAGES, PER_RUN, RUNS, Build, books_row, in_turn
 from mbo.book import Book, ReferenceBook
 from mbo.errors import InternalError
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, Side
@@ -26,25 +28,35 @@ from mbo.units import UNDEF_PRICE
 SLOW_MESSAGES: Final = 200_000
 RESTING: Final = (1_000, 10_000, 1_000_000)
 INSTRUMENTS: Final = 1_000
+ENGINE: Final = "the engine"
+REFERENCE: Final = "ReferenceBook"
+PLAIN: Final = "dict + SortedDict, decoded tuples"
+AIMS: Final = {PLAIN: 20, others.NAUTILUS: 8}
+"""How many times as fast as what runs beside it the engine has to be."""
 
 
 def core() -> Iterator[Row]:
-    """Measure the books alone, and starting up."""
-    for step in (_small_book, _resting, _instruments, _start_up):
+    """Measure the books alone, files read, and starting up, with what does the same beside them."""
+    for step in (_small_book, _real_book, _resting, _instruments, others.decoders, _start_up):
         yield from step()
 
 
-def _small_book() -> list[Row]:
+def _small_book() -> Iterator[Row]:
     session = simulate(MESSAGES, seed=1, resting=300)
-    records = session.records[:SLOW_MESSAGES]
-    same = _rates(records, _fast(records))  # the ratios are of the very same records
+    lasts = np.flatnonzero(session.records["flags"][:SLOW_MESSAGES] & int(Flag.LAST))
+    records = session.records[: lasts[-1] + 1]  # whole events: one of them reads nothing less
+    builds = _builds(records) | others.books(records)
+    rates = in_turn(len(records), _engine(records).digest(), builds)  # the ratios are of the very same records
+    ours = statistics.median(rates.pop(ENGINE))
     slow = [
-        Row("ReferenceBook", len(records), _rates(records, _reference(records)), "M/s"),
-        Row("dict + SortedDict, decoded tuples", len(records), _rates(records, _plain(records)), "M/s"),
+        Row(name, len(records), values, "M/s", detail=others.DETAILS.get(name, "")) for name, values in rates.items()
     ]
-    fast = books_row("book only, 300 orders resting", session, Aim(25), Aim(20, slow[1].name))
-    fast.ratios.update({row.name: statistics.median(same) / row.median for row in slow})
-    return [fast, *slow, *_real_book()]
+    aims = [Aim(limit, name) for name, limit in AIMS.items() if name in rates]
+    fast = books_row("book only, 300 orders resting", session, Aim(25), *aims)
+    fast.ratios.update({row.name: ours / row.median for row in slow})
+    fast.ratios[others.MEMORY] = fast.median * MBO_DTYPE.itemsize / 1e3 / memory_gb_per_s()
+    yield fast
+    yield from slow
 
 
 def _resting() -> list[Row]:
@@ -97,46 +109,28 @@ def _real_book() -> list[Row]:
 # ---------------------------------------------------------------- what runs beside it
 
 
-def _fast(records: RecordArray) -> Callable[[], Book]:
-    def build() -> Book:
-        book = Book()
-        book.apply(records)
-        return book
+def _builds(records: RecordArray) -> dict[str, Build]:
+    """Give what builds a book of the records: the engine, the readable book, and the one of a first afternoon."""
+    columns = (records[name].tolist() for name in ("action", "side", "order_id", "price", "size"))
+    messages = list(zip(*columns, strict=True))
 
-    return build
-
-
-def _reference(records: RecordArray) -> Callable[[], ReferenceBook]:
-    def build() -> ReferenceBook:
+    def reference() -> ReferenceBook:
         book = ReferenceBook()
         book.apply(records)
         return book
 
-    return build
-
-
-def _plain(records: RecordArray) -> Callable[[], PlainBook]:
-    columns = (records[name].tolist() for name in ("action", "side", "order_id", "price", "size"))
-    messages = list(zip(*columns, strict=True))
-
-    def build() -> PlainBook:
+    def plain() -> PlainBook:
         book = PlainBook()
         book.apply(messages)
         return book
 
-    return build
+    return {ENGINE: lambda: _engine(records), REFERENCE: reference, PLAIN: plain}
 
 
-def _rates(records: RecordArray, build: Callable[[], Book | ReferenceBook | PlainBook]) -> list[float]:
-    """Time building a book of the records, several times after a first; every one has to be the fast book."""
-    expected, rates = _fast(records)().digest(), []
-    for _ in range(RUNS + 1):
-        begun = time.perf_counter()
-        book = build()
-        rates.append(len(records) / (time.perf_counter() - begun) / 1e6)
-        if book.digest() != expected:
-            raise InternalError(f"{type(book).__name__} ends in another book than the engine")
-    return rates[1:]
+def _engine(records: RecordArray) -> Book:
+    book = Book()
+    book.apply(records)
+    return book
 
 
 # ---------------------------------------------------------------- starting up

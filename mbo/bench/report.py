@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mbo.bench.machine import machine
-from mbo.bench.row import Row
-from mbo.errors import DataError, RequestError
+from mbo.bench.others import left_out
+from mbo.bench.row import Aim, Row
+from mbo.errors import DataError, InternalError, RequestError
 from mbo.progress import say
+
+_NUMBERS: Final = ("min", "median", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier report has: the machine, and rows in plain values by (suite, name)."""
+
+    path: Path
+    machine: dict[str, str]
+    rows: dict[tuple[str, str], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row beside the one of an earlier report: medians in their units, `ratio` now by before where units agree.
+
+    `verdict` is "better" or "worse" where the two spreads part, "" where they do not, and else why that cannot be said.
+    """
+
+    suite: str
+    name: str
+    before: str
+    now: str
+    ratio: float | None
+    verdict: str
+
+    def cells(self) -> list[str]:
+        """Give it as text for a table."""
+        return [self.name, self.before, self.now, "" if self.ratio is None else f"{self.ratio:.2f}", self.verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +56,48 @@ class Report:
     machine: dict[str, str]
     suites: Mapping[str, Sequence[Row]]
 
-    def document(self) -> dict[str, Any]:
-        """Give it in plain values, as `--json` prints and `--compare` reads them."""
+    def document(self, earlier: Earlier | None = None) -> dict[str, Any]:
+        """Give it in plain values, as `--json` prints and `--compare` reads them, with the changes since an earlier one."""
         suites = {name: [row.document() for row in rows] for name, rows in self.suites.items()}
-        return {"machine": self.machine, "suites": suites}
+        since = {} if earlier is None else {"compared": [asdict(change) for change in self.changes(earlier)]}
+        return {"machine": self.machine, "suites": suites, "left out": left_out(self.suites), **since}
 
-    def missed(self) -> list[Row]:
-        """Give the rows with an aim that is not reached."""
-        return [row for rows in self.suites.values() for row in rows if row.met is False]
+    def missed(self) -> list[tuple[str, Row, Aim]]:
+        """Give the aims that are not reached, each with its suite and row."""
+        return [(suite, row, aim) for suite, rows in self.suites.items() for row in rows for aim in row.missed()]
 
-    def compared(self, earlier: dict[tuple[str, str], dict[str, Any]]) -> Iterator[list[str]]:
-        """Put rows beside those of an earlier report: what, before, now, their ratio, and whether the two spreads part."""
-        for suite, rows in self.suites.items():
-            for row in rows:
-                if (old := earlier.get((suite, row.name))) is None:
-                    yield [row.name, "", f"{row.median:.3g} {row.unit}", "", "new"]
-                    continue
-                apart = max(row.values) < old["min"] or min(row.values) > old["max"]
-                ratio = f"{row.median / old['median']:.2f}" if old["median"] else ""
-                before, now = f"{old['median']:.3g} {old['unit']}", f"{row.median:.3g} {row.unit}"
-                yield [row.name, before, now, ratio, "outside each other's spread" if apart else ""]
+    def closing(self, earlier: Earlier | None = None) -> list[str]:
+        """Say what was left out, how many aims are met, what the others are short of, and how rows have changed."""
+        aims, missed = sum(len(row.aims) for rows in self.suites.values() for row in rows), self.missed()
+        short = [f"missed: {suite}: {row.name}: {row.figure(aim.of):.3g}, aim {aim}" for suite, row, aim in missed]
+        standing = [] if earlier is None else self.standing(earlier)
+        return [*left_out(self.suites), f"{aims - len(missed)} of {aims} aims met", *short, *standing]
+
+    def changes(self, earlier: Earlier) -> list[Change]:
+        """Put rows beside those of an earlier report; rows of the same suites that are there alone come last."""
+        here = {(suite, row.name): row for suite, rows in self.suites.items() for row in rows}
+        gone = [key for key in earlier.rows if key[0] in self.suites and key not in here]
+        return [_change(*key, row, earlier.rows.get(key)) for key, row in here.items()] + [
+            Change(*key, _quoted(earlier.rows[key]), "", None, "not measured now") for key in gone
+        ]
+
+    def compared(self, earlier: Earlier) -> list[list[str]]:
+        """Give the changes as text for a table: what, before, now, their ratio, the verdict."""
+        return [change.cells() for change in self.changes(earlier)]
+
+    def standing(self, earlier: Earlier) -> list[str]:
+        """Say how many rows have become better or worse, and what makes the comparison less than it seems."""
+        counts = Counter(change.verdict for change in self.changes(earlier))
+        better, worse, same = counts.pop("better", 0), counts.pop("worse", 0), counts.pop("", 0)
+        others = "".join(f", {count} {verdict}" for verdict, count in sorted(counts.items()))
+        lines = [f"outside each other's spread: {better} better, {worse} worse; {same} within it{others}"]
+        if unlike := [name for name in ("processor", "system") if self.machine.get(name) != earlier.machine.get(name)]:
+            lines.append(
+                f"{earlier.path} is of another {' and '.join(unlike)}: of its figures only ratios can be compared"
+            )
+        if other := sorted({suite for suite, _ in earlier.rows} - self.suites.keys()):
+            lines.append(f"{earlier.path} has also {', '.join(other)}, not run now")
+        return lines
 
 
 def report(names: Iterable[str]) -> Report:
@@ -51,25 +106,50 @@ def report(names: Iterable[str]) -> Report:
     for name in names:
         suites[name] = []
         for row in getattr(import_module(f"mbo.bench.{name}"), name)():
+            if any(row.name == other.name for other in suites[name]):
+                raise InternalError(f"the bench {name} has two rows of the name {row.name!r}")
             suites[name].append(row)
             say(f"{time.monotonic() - begun:5.0f} s  {name}: {row.name}: {row.median:.3g} {row.unit}")
     return Report(machine(), suites)
 
 
-def read_report(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Read what `--json` printed: rows by (suite, name).
+def read_report(path: Path) -> Earlier:
+    """Read what `--json` printed.
 
     Raises:
         RequestError: There is no such file.
-        DataError: It is not such a report.
+        DataError: It is not such a report, or a row of it has no numbers.
     """
     try:
-        suites = json.loads(path.read_text())["suites"]
-        rows = {(suite, row["name"]): row for suite, found in suites.items() for row in found}
-        if not all({"median", "min", "max", "unit"} <= row.keys() for row in rows.values()):
-            raise KeyError
+        document = json.loads(path.read_text())
+        rows = {(suite, row["name"]): row for suite, found in document["suites"].items() for row in found}
+        for (_, name), row in rows.items():
+            numbers = [row[key] for key in _NUMBERS]
+            if not all(map(math.isfinite, numbers)) or numbers != sorted(numbers):
+                raise DataError(f"{path}: the row {name!r} has no median within a spread")
+            if not isinstance(row["unit"], str):
+                raise TypeError
+        return Earlier(path, dict(document["machine"]), rows)
     except FileNotFoundError:
         raise RequestError(f"there is no {path} to compare with") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{path} is no report of `mbo bench --json`") from None
-    return rows
+
+
+def _change(suite: str, name: str, row: Row, old: dict[str, Any] | None) -> Change:
+    now = f"{row.median:.3g} {row.unit}"
+    if old is None:
+        return Change(suite, name, "", now, None, "new")
+    if old["unit"] != row.unit:
+        return Change(suite, name, _quoted(old), now, None, "in another unit")
+    ratio = row.median / old["median"] if old["median"] else None
+    least, most = min(row.values), max(row.values)
+    if least == most or old["min"] == old["max"]:
+        return Change(suite, name, _quoted(old), now, ratio, "of one run")
+    more, less = least > old["max"], most < old["min"]
+    better, worse = (more, less) if row.rises else (less, more)
+    return Change(suite, name, _quoted(old), now, ratio, "better" if better else "worse" if worse else "")
+
+
+def _quoted(row: dict[str, Any]) -> str:
+    return f"{row['median']:.3g} {row['unit']}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from mbo.errors import InternalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,10 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement: `values` in `unit`, one a run; `ratios` against what ran beside it, other `figures` in that unit."""
+    """One measurement: `values` in `unit`, one a run; `ratios` against what ran beside it, other `figures` in that unit.
+
+    Raises InternalError where a run gave no finite number.
+    """
 
     name: str
     messages: int
@@ -37,15 +43,28 @@ class Row:
     figures: dict[str, float] = field(default_factory=dict)
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.values or not all(map(math.isfinite, self.values)):
+            raise InternalError(f"the bench measured no number for {self.name!r}: {list(self.values)}")
+
     @property
     def median(self) -> float:
         """The figure to quote."""
         return statistics.median(self.values)
 
     @property
+    def rises(self) -> bool:
+        """Whether more is better: it is of what happens in a second, and is not of times and sizes."""
+        return self.unit.endswith(("/s", "fps"))
+
+    @property
     def met(self) -> bool | None:
         """Whether all aims are reached; None where there is none."""
-        return all(aim.met(self.figure(aim.of)) for aim in self.aims) if self.aims else None
+        return not self.missed() if self.aims else None
+
+    def missed(self) -> list[Aim]:
+        """Give the aims that are not reached."""
+        return [aim for aim in self.aims if not aim.met(self.figure(aim.of))]
 
     def figure(self, name: str) -> float:
         """Give a ratio or figure by its name, the median for none."""

@@ -1,9 +1,11 @@
-"""Time the books on a session that the simulator knows the end of."""
+"""Time the books on a session that the simulator knows the end of, and books of one kind and another in turn."""
 
 from __future__ import annotations
 
+import gc
 import time
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from mbo.bench.row import Aim, Row
 from mbo.book import Books
@@ -16,6 +18,17 @@ MESSAGES: Final = 4_000_000  # of one session: far more than any cache holds
 PER_RUN: Final = 50_000_000  # a session is repeated until a run has so many,
 LONGEST_S: Final = 10  # or lasts so long
 BATCH: Final = 1 << 16
+
+
+class Built(Protocol):
+    """Whatever has a book's orders."""
+
+    def digest(self) -> str:
+        """Hash the orders as every book does."""
+
+
+Build = Callable[[], Built]
+"""Builds a book of records that it has: what is timed. The digest is not."""
 
 
 def books_row(name: str, session: Session, *aims: Aim) -> Row:
@@ -42,3 +55,24 @@ def expect(books: Books, session: Session) -> None:
     digests = {book.status.instrument_id: book.digest() for book in books.values()}
     if digests != {number: session.digest(number) for number in session.instrument_ids}:
         raise InternalError("the bench built a book that differs from the simulator's own")
+
+
+def in_turn(messages: int, expected: str, builds: Mapping[str, Build]) -> dict[str, list[float]]:
+    """Build each book in turn, and again, several times after a first: M messages/s of each.
+
+    Raises InternalError where a book has another digest than the one expected.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in builds}
+    gc.collect()
+    gc.freeze()  # what is made for one of them beforehand is no work for another's collector
+    try:
+        for _ in range(RUNS + 1):
+            for name, build in builds.items():
+                begun = time.perf_counter()
+                book = build()
+                rates[name].append(messages / (time.perf_counter() - begun) / 1e6)
+                if book.digest() != expected:
+                    raise InternalError(f"{name} ends in another book than the engine")
+    finally:
+        gc.unfreeze()
+    return {name: found[1:] for name, found in rates.items()}
