@@ -55,7 +55,7 @@ test-nojit: venv ## the book's tests as plain Python, then compiled with bounds 
 	NUMBA_BOUNDSCHECK=1 $(PYTEST) $(SIDE_BY_SIDE) -m nojit tests
 
 test-resilience: venv ## live stream and store under faults: torn frames, resets, kills, silence, slow readers
-	$(PYTEST) -m resilience tests
+	$(PYTEST) $(SIDE_BY_SIDE) -m resilience tests
 
 test-browser: venv ## the dashboard in Debian's Chromium, against its real server
 	$(PYTEST) -m browser tests/browser
@@ -65,7 +65,7 @@ screenshots: venv ## the pictures of the documentation, in docs/, from the bundl
 	@.venv/bin/python -m tests.browser.screenshots docs
 
 notebooks: venv ## run the notebooks; what their checked cells give has to be what is committed
-	$(PYTEST) --nbval-lax notebooks || [ $$? = 5 -a -n "$$PYTEST_ADDOPTS" ]  # which may leave none
+	$(PYTEST) -n 2 --dist loadfile --nbval-lax notebooks || [ $$? = 5 -a -n "$$PYTEST_ADDOPTS" ]  # which may leave none
 
 proof: venv ## every short sequence of messages, every state of small books, generated histories, planted faults
 	$(PYTEST) $(SIDE_BY_SIDE) -m proof tests

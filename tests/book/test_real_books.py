@@ -49,6 +49,7 @@ def test_esm4_replays_from_its_snapshot_without_a_fault():
     assert not any(day.book(at=int(day.load()["ts_recv"][end])).crossed for end in ends[::20])
 
 
+@pytest.mark.timeout(400)  # as plain Python, on a busy machine
 @pytest.mark.parametrize("name", FILES)
 def test_both_books_are_equal_after_every_event(name):
     records = mbo.read_dbn(real(name)).load()
