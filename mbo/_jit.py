@@ -20,9 +20,13 @@ from typing import Any, Final, TypeVar
 
 import llvmlite.binding
 import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
 
 from mbo.progress import say
 
+_BYTES, _INT = ir.IntType(8).as_pointer(), ir.IntType(32)
 JIT: Final = not numba.config.DISABLE_JIT
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).parent
@@ -105,7 +109,34 @@ def kernel(function: _F) -> _F:
     return compiled
 
 
+def _prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Generate what `prefetch` does, as numba's intrinsics are given."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        address = builder.bitcast(builder.gep(data, [values[1]]), _BYTES)
+        kind = ir.FunctionType(ir.VoidType(), [_BYTES, _INT, _INT, _INT])
+        function: Any = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")  # type: ignore[no-untyped-call]
+        builder.call(function, [address, _INT(0), _INT(3), _INT(1)])  # to read, into every cache, data
+        return context.get_dummy_value()
+
+    return numba.types.void(array, index), generate
+
+
+prefetch: Any = numba.extending.intrinsic(_prefetch) if JIT else lambda array, index: None
+"""Ask the cache for `array[index]` (of one dimension), without waiting; a wrong index does no harm. Plain Python knows no cache."""
+
+
 def inline(function: _F) -> _F:
     """Compile a small function into the kernels that call it, always in place; it is cached as a part of them."""
     compiled: _F = numba.njit(function, forceinline=True, **_OPTIONS)
     return compiled
+
+
+@inline
+def nth(index: Any) -> Any:
+    """Give an index, which is not negative, as an unsigned one.
+
+    Of a signed index numba asks at every access whether it counts from the end: a third of what the book's kernel did.
+    """
+    return np.uint64(index)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._kernels import apply_record, book_of, settle
 from mbo.book._state_kernels import ASK, BID, DONE, GROW_BOOKS, NIL, find, home
 
@@ -195,7 +195,7 @@ def watch_over(state: Any, watch: Any, records: Any, rows: Any, start: Any) -> t
     status = DONE
     done = start
     for i in range(start, records.shape[0]):
-        record = records[i]
+        record = records[nth(i)]
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
             book = book_of(state, this_key)
@@ -208,8 +208,8 @@ def watch_over(state: Any, watch: Any, records: Any, rows: Any, start: Any) -> t
             break
         action = record["action"]
         flags = record["flags"]
-        index = rows[i] if rows.shape[0] > 0 else before + i
-        slot = state.books[book]
+        index = rows[nth(i)] if rows.shape[0] > 0 else before + i
+        slot = state.books[nth(book)]
         names = action == _CANCEL or action == _MODIFY or action == _FILL
         unknown = names and slot["synced"] == 0 and flags & (_TOB | _MBP) == 0
         if unknown:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._kernels import apply_record, book_of, settle
 from mbo.book._state_kernels import AGGREGATE, ASK, BID, DONE, GROW_BOOKS, NIL, find, home
 
@@ -101,7 +101,7 @@ def begin(state: Any, lives: Any, position: Any, book: Any, record: Any, began: 
     lives.used[0] = number + 1
     lives.table[position] = number
     row = lives.rows[number]
-    row["key"] = state.books[book]["key"]
+    row["key"] = state.books[nth(book)]["key"]
     row["order_id"] = record["order_id"]
     row["price"] = record["price"]
     row["ts_entered"] = _UNDEF_TIME if began == UNKNOWN else record["ts_event"]
@@ -125,8 +125,8 @@ def begin(state: Any, lives: Any, position: Any, book: Any, record: Any, began: 
 @inline
 def join_queue(state: Any, lives: Any, number: Any, slot: Any, distance: Any) -> None:
     """Note where in the queue an order begins that has just come to its back."""
-    order = state.orders[slot]
-    lives.rows[number]["queue_ahead"] = state.levels[order["level"]]["size"] - np.int64(order["size"])
+    order = state.orders[nth(slot)]
+    lives.rows[number]["queue_ahead"] = state.levels[nth(order["level"])]["size"] - np.int64(order["size"])
     lives.rows[number]["distance"] = distance
 
 
@@ -139,16 +139,16 @@ def end(row: Any, outcome: Any, record: Any) -> None:
 @inline
 def pending(state: Any, row: Any, book: Any) -> Any:
     """Give what fills of this event have not yet been told by a C or M."""
-    return row["pending"] if row["event"] == state.books[book]["events"] else np.int64(0)
+    return row["pending"] if row["event"] == state.books[nth(book)]["events"] else np.int64(0)
 
 
 @inline
 def distance_from_best(state: Any, side: Any, price: Any) -> Any:
     """Give how far a price is behind the best of its side; UNDEF where the side is empty, or where no int64 holds it."""
-    slot = state.sides[side]
+    slot = state.sides[nth(side)]
     if slot["length"] == 0:
         return np.int64(_UNDEF_PRICE)
-    best = state.levels[state.rungs[slot["start"] + slot["length"] - 1]["level"]]["price"]
+    best = state.levels[nth(state.rungs[nth(slot["start"] + slot["length"] - 1)]["level"])]["price"]
     if abs((price >> 1) - (best >> 1)) >= _HALF:
         return np.int64(_UNDEF_PRICE)
     return price - best if side & 1 else best - price
@@ -175,7 +175,7 @@ def clears(state: Any, book: Any, record: Any) -> Any:
     if record["action"] == _CLEAR:
         return True
     flags = record["flags"]
-    if record["action"] != _ADD or flags & _SNAPSHOT == 0 or state.books[book]["in_snapshot"] != 0:
+    if record["action"] != _ADD or flags & _SNAPSHOT == 0 or state.books[nth(book)]["in_snapshot"] != 0:
         return False
     if record["side"] != ASK and record["side"] != BID:
         return False
@@ -187,11 +187,11 @@ def end_sides(state: Any, lives: Any, book: Any, record: Any, first: Any, stop: 
     """End the rows of all orders that rest on sides `first` to `stop` - 1, which are a book's."""
     lives.clears[book] += 1
     for side in range(first, stop):
-        start = state.sides[side]["start"]
-        for rung in range(start, start + state.sides[side]["length"]):
-            slot = np.int64(state.levels[state.rungs[rung]["level"]]["head"])
+        start = state.sides[nth(side)]["start"]
+        for rung in range(start, start + state.sides[nth(side)]["length"]):
+            slot = np.int64(state.levels[nth(state.rungs[nth(rung)]["level"])]["head"])
             while slot >= 0:
-                order = state.orders[slot]
+                order = state.orders[nth(slot)]
                 if order["level"] < AGGREGATE:
                     row = lives.rows[lives.table[spot(lives, order["order_id"], book)]]
                     end(row, CLEARED, record)
@@ -211,7 +211,7 @@ def note_fill(state: Any, lives: Any, book: Any, record: Any) -> None:
         lives.rows[number]["price"] = _UNDEF_PRICE  # of an F it is the trade's
     row = lives.rows[number]
     row["pending"] = pending(state, row, book) + np.int64(record["size"])
-    row["event"] = state.books[book]["events"]
+    row["event"] = state.books[nth(book)]["events"]
     row["filled"] += np.int64(record["size"])
     if row["ts_first_fill"] == _UNDEF_TIME:
         row["ts_first_fill"] = record["ts_event"]
@@ -290,7 +290,7 @@ def follow(state: Any, lives: Any, records: Any, start: Any) -> tuple[int, int]:
         if lives.used[0] == lives.rows.shape[0]:
             status = FULL
             break
-        record = records[i]
+        record = records[nth(i)]
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
             book = book_of(state, this_key)
@@ -316,12 +316,12 @@ def follow(state: Any, lives: Any, records: Any, start: Any) -> tuple[int, int]:
             position = find(state, record["order_id"], book)
             if position >= 0:
                 rested = True
-                order = state.orders[state.table[position]]
-                level = state.levels[order["level"]]
+                order = state.orders[nth(state.table[nth(position)]["slot"])]
+                level = state.levels[nth(order["level"])]
                 shown = np.int64(order["size"])
                 size = np.int64(record["size"])
                 moved = level["side"] != side or level["price"] != record["price"] or size > shown
-                moved = moved or (size == shown and state.books[book]["equal_loses"] != 0)
+                moved = moved or (size == shown and state.books[nth(book)]["equal_loses"] != 0)
         status = apply_record(state, book, record, i)
         if status != DONE:
             break
@@ -331,9 +331,9 @@ def follow(state: Any, lives: Any, records: Any, start: Any) -> tuple[int, int]:
             position = find(state, record["order_id"], book)
             if position >= 0 and rested:
                 if accepted(record):
-                    note_change(state, lives, book, record, state.table[position], distance, shown, moved)
+                    note_change(state, lives, book, record, state.table[nth(position)]["slot"], distance, shown, moved)
             elif position >= 0:
-                note_entry(state, lives, book, record, state.table[position], distance)
+                note_entry(state, lives, book, record, state.table[nth(position)]["slot"], distance)
             elif rested:
                 row = lives.rows[lives.table[spot(lives, record["order_id"], book)]]
                 told = pending(state, row, book)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.analytics._life_kernels import accepted
 from mbo.book._kernels import apply_record, book_of, settle
 from mbo.book._state_kernels import AGGREGATE, ASK, BID, DONE, GROW_BOOKS, NIL, existing_level, find, home
@@ -151,8 +151,8 @@ def is_marked(state: Any, watch: Any, level: Any) -> Any:
     mark = watch.marks[level]
     return (
         mark["used"] != 0
-        and mark["price"] == state.levels[level]["price"]
-        and mark["side"] == state.levels[level]["side"]
+        and mark["price"] == state.levels[nth(level)]["price"]
+        and mark["side"] == state.levels[nth(level)]["side"]
     )
 
 
@@ -161,8 +161,8 @@ def touch(state: Any, watch: Any, book: Any, level: Any, traded: Any) -> None:
     """Note that the present event touches a level, if it is marked."""
     if not is_marked(state, watch, level):
         return
-    price = state.levels[level]["price"]
-    side = np.int64(state.levels[level]["side"])
+    price = state.levels[nth(level)]["price"]
+    side = np.int64(state.levels[nth(level)]["side"])
     count = watch.touched[book]
     for k in range(count):
         entry = watch.touches[book, k]
@@ -179,14 +179,14 @@ def touch(state: Any, watch: Any, book: Any, level: Any, traded: Any) -> None:
 @inline
 def arrive(state: Any, watch: Any, book: Any, record: Any, slot: Any) -> None:
     """Watch an order that has come to the back of a queue, or do not, and touch its level."""
-    level = np.int64(state.orders[slot]["level"])
+    level = np.int64(state.orders[nth(slot)]["level"])
     watch.orders[slot]["watch"] = NOT
     if is_watched(watch, record["order_id"]):
         watch.orders[slot]["watch"] = NEW
         watch.orders[slot]["filled"] = 0
         mark = watch.marks[level]
-        mark["price"] = state.levels[level]["price"]
-        mark["side"] = state.levels[level]["side"]
+        mark["price"] = state.levels[nth(level)]["price"]
+        mark["side"] = state.levels[nth(level)]["side"]
         mark["used"] = 1
     touch(state, watch, book, level, np.int64(0))
 
@@ -208,10 +208,10 @@ def trade(state: Any, watch: Any, book: Any, record: Any) -> None:
 @inline
 def depth_of(state: Any, side: Any, price: Any) -> Any:
     """Count the levels of a side that are better than a price, DEEP at most."""
-    slot = state.sides[side]
+    slot = state.sides[nth(side)]
     top = slot["start"] + slot["length"] - 1
     for depth in range(np.int64(min(DEEP, slot["length"]))):
-        if state.levels[state.rungs[top - depth]["level"]]["price"] == price:
+        if state.levels[nth(state.rungs[nth(top - depth)]["level"])]["price"] == price:
             return depth
     return DEEP
 
@@ -221,12 +221,12 @@ def note(
     state: Any, watch: Any, book: Any, record: Any, slot: Any, touched: Any, ahead: Any, before: Any, depth: Any
 ) -> None:
     """Write the row of an order with `ahead` and `before` (size and orders) in front of it, and move its estimates on."""
-    order = state.orders[slot]
+    order = state.orders[nth(slot)]
     own = watch.orders[slot]
-    level = state.levels[order["level"]]
+    level = state.levels[nth(order["level"])]
     others = level["size"] - np.int64(order["size"])
     row = watch.rows[watch.used[0]]
-    row["key"] = state.books[book]["key"]
+    row["key"] = state.books[nth(book)]["key"]
     row["ts_recv"] = record["ts_recv"]
     row["ts_event"] = record["ts_event"]
     row["order_id"] = order["order_id"]
@@ -269,9 +269,9 @@ def end_event(state: Any, watch: Any, book: Any, record: Any) -> None:
         depth = depth_of(state, side, touched["price"])
         ahead = np.int64(0)
         before = 0
-        slot = np.int64(state.levels[level]["head"])
+        slot = np.int64(state.levels[nth(level)]["head"])
         while slot >= 0:
-            order = state.orders[slot]
+            order = state.orders[nth(slot)]
             if order["level"] < AGGREGATE:
                 if watch.orders[slot]["watch"] != NOT:
                     note(state, watch, book, record, slot, touched, ahead, before, depth)
@@ -292,7 +292,7 @@ def observe(state: Any, watch: Any, records: Any, start: Any) -> tuple[int, int]
     status = DONE
     done = start
     for i in range(start, records.shape[0]):
-        record = records[i]
+        record = records[nth(i)]
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
             book = book_of(state, this_key)
@@ -300,7 +300,7 @@ def observe(state: Any, watch: Any, records: Any, start: Any) -> tuple[int, int]
                 status = GROW_BOOKS
                 break
             key = this_key
-        if watch.used[0] + state.books[book]["orders"] >= watch.rows.shape[0]:
+        if watch.used[0] + state.books[nth(book)]["orders"] >= watch.rows.shape[0]:
             status = FULL
             break
         if watch.touched[book] + 2 > watch.touches.shape[1]:
@@ -315,14 +315,16 @@ def observe(state: Any, watch: Any, records: Any, start: Any) -> tuple[int, int]
             position = find(state, record["order_id"], book)
             if position >= 0:
                 rested = True
-                order = state.orders[state.table[position]]
-                level = state.levels[order["level"]]
+                order = state.orders[nth(state.table[nth(position)]["slot"])]
+                level = state.levels[nth(order["level"])]
                 if action == _MODIFY:
                     side = 2 * book + (1 if record["side"] == ASK else 0)
                     arrives = (
                         level["side"] != side or level["price"] != record["price"] or record["size"] > order["size"]
                     )
-                    arrives = arrives or (record["size"] == order["size"] and state.books[book]["equal_loses"] != 0)
+                    arrives = arrives or (
+                        record["size"] == order["size"] and state.books[nth(book)]["equal_loses"] != 0
+                    )
                 touch(state, watch, book, np.int64(order["level"]), np.int64(0))
         elif action == _TRADE:
             trade(state, watch, book, record)
@@ -333,14 +335,14 @@ def observe(state: Any, watch: Any, records: Any, start: Any) -> tuple[int, int]
         elif action == _FILL:
             position = find(state, record["order_id"], book)
             if position >= 0:
-                watch.orders[state.table[position]]["filled"] = 1
+                watch.orders[state.table[nth(position)]["slot"]]["filled"] = 1
         status = apply_record(state, book, record, i)
         if status != DONE:
             break
         if changes:
             position = find(state, record["order_id"], book)
             if position >= 0 and (arrives or not rested) and accepted(record):
-                arrive(state, watch, book, record, np.int64(state.table[position]))
+                arrive(state, watch, book, record, np.int64(state.table[nth(position)]["slot"]))
         if flags & _LAST != 0:
             end_event(state, watch, book, record)
         settle(state, book, record, 1, np.int64(flags) >> 7)

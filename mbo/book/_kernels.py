@@ -10,12 +10,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
+from mbo.book._ahead_kernels import begin_ahead, look_ahead, worth_it
 from mbo.book._queue_kernels import (
     aggregate_of,
     clear_side,
     drop_aggregate,
     insert,
+    join,
+    leave,
     push_back,
     remove,
     set_aggregate,
@@ -121,17 +124,17 @@ def clear(state: Any, book: Any) -> None:
     """Empty a book; from here on it is known to be whole."""
     clear_side(state, 2 * book)
     clear_side(state, 2 * book + 1)
-    state.books[book]["synced"] = 1
-    state.books[book]["suspect"] = 0
+    state.books[nth(book)]["synced"] = 1
+    state.books[nth(book)]["suspect"] = 0
 
 
 @kernel
 def begin_snapshot(state: Any, book: Any, record: Any, index: Any) -> None:
     """Empty a book for the snapshot whose first record this is; noted where it was not empty already."""
-    if state.sides[2 * book]["length"] + state.sides[2 * book + 1]["length"] > 0:
+    if state.sides[nth(2 * book)]["length"] + state.sides[nth(2 * book + 1)]["length"] > 0:
         note(state, book, IMPLIED_CLEAR, record, index)
     clear(state, book)
-    state.books[book]["in_snapshot"] = 1
+    state.books[nth(book)]["in_snapshot"] = 1
 
 
 @inline
@@ -155,7 +158,8 @@ def add(state: Any, book: Any, record: Any, index: Any, begins: Any) -> Any:
         if status != DONE:
             return status
         remove(state, position)
-    insert(state, side, record)
+        position = find(state, record["order_id"], book)
+    insert(state, ~position, side, record)
     return DONE
 
 
@@ -168,8 +172,8 @@ def cancel(state: Any, book: Any, record: Any, index: Any) -> Any:
     taken = np.int64(record["size"])
     if taken == 0:
         return note(state, book, BAD_SIZE, record, index)
-    order = state.orders[state.table[position]]
-    level = state.levels[order["level"]]
+    order = state.orders[nth(state.table[nth(position)]["slot"])]
+    level = state.levels[nth(order["level"])]
     if level["price"] != record["price"] or record["side"] != (ASK if level["side"] & 1 else BID):
         status = note(state, book, CANCEL_MISMATCH, record, index)
         if status != DONE:
@@ -205,28 +209,28 @@ def modify(state: Any, book: Any, record: Any, index: Any) -> Any:
         if status == DONE and unsized:
             return note(state, book, BAD_SIZE, record, index)
         if status == DONE:
-            insert(state, side, record)
+            insert(state, ~position, side, record)
         return status
     if unsized:
         status = note(state, book, BAD_SIZE, record, index)
         if status == DONE:
             remove(state, position)
         return status
-    slot = np.int64(state.table[position])
-    order = state.orders[slot]
-    level = state.levels[order["level"]]
+    slot = np.int64(state.table[nth(position)]["slot"])
+    order = state.orders[nth(slot)]
+    level = state.levels[nth(order["level"])]
     if level["side"] != side:
         status = note(state, book, SIDE_CHANGE, record, index)
         if status != DONE:
             return status
     if level["side"] != side or level["price"] != record["price"]:
-        remove(state, position)
-        insert(state, side, record)
+        leave(state, slot)
+        join(state, slot, side, record)
         return DONE
     more = np.int64(record["size"]) - np.int64(order["size"])
     level["size"] += more
     order["size"] = record["size"]
-    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
+    if more > 0 or (more == 0 and state.books[nth(book)]["equal_loses"]):
         order["ts_event"] = record["ts_event"]
         if order["next"] >= 0:
             unlink(state, slot, order["level"])
@@ -239,7 +243,7 @@ def apply_record(state: Any, book: Any, record: Any, index: Any) -> Any:
     """Apply one record; where the status that it returns is not DONE, nothing has changed."""
     action = record["action"]
     flags = record["flags"]
-    slot = state.books[book]
+    slot = state.books[nth(book)]
     status = DONE
     if action == _TRADE or action == _FILL or action == _NONE:
         pass
@@ -279,24 +283,31 @@ def key_home(key: Any, mask: Any) -> Any:
     return home(np.uint64(key), 0, mask)
 
 
-@kernel
+@inline
 def book_of(state: Any, key: Any) -> Any:
     """Give the index of a book, a new one at its first record; NIL where there is no room for it."""
     mask = state.keys.shape[0] - 1
     position = key_home(key, mask)
-    while state.keys[position] >= 0:
-        if state.books[state.keys[position]]["key"] == key:
-            return np.int64(state.keys[position])
+    while state.keys[nth(position)] >= 0:
+        book = np.int64(state.keys[nth(position)])
+        if state.books[nth(book)]["key"] == key:
+            return book
         position = (position + 1) & mask
+    return new_book(state, key, position)
+
+
+@kernel
+def new_book(state: Any, key: Any, position: Any) -> Any:
+    """Enter a book at a free position of the table of keys; NIL where there is no room for it."""
     pool = state.pool[0]
     book = np.int64(pool["books"])
     if book == state.books.shape[0]:
         return np.int64(NIL)
     pool["books"] = book + 1
-    state.keys[position] = book
-    state.books[book]["key"] = key
+    state.keys[nth(position)] = book
+    state.books[nth(book)]["key"] = key
     by_venue = pool["equal_size"] == EQUAL_BY_VENUE and key >> 32 == GLBX
-    state.books[book]["equal_loses"] = 1 if by_venue or pool["equal_size"] == EQUAL_LOSES else 0
+    state.books[nth(book)]["equal_loses"] = 1 if by_venue or pool["equal_size"] == EQUAL_LOSES else 0
     return book
 
 
@@ -305,16 +316,16 @@ def rekey(state: Any) -> None:
     """Enter every book into a table of keys that was just made (all NIL)."""
     mask = state.keys.shape[0] - 1
     for book in range(state.pool[0]["books"]):
-        position = key_home(state.books[book]["key"], mask)
-        while state.keys[position] >= 0:
+        position = key_home(state.books[nth(book)]["key"], mask)
+        while state.keys[nth(position)] >= 0:
             position = (position + 1) & mask
-        state.keys[position] = book
+        state.keys[nth(position)] = book
 
 
 @inline
 def settle(state: Any, book: Any, last: Any, messages: Any, events: Any) -> None:
     """Write what a run of records of one book has left: kept apart from the loop, for a run is often a whole batch."""
-    slot = state.books[book]
+    slot = state.books[nth(book)]
     if messages > 0:
         slot["ts_event"] = last["ts_event"]
         slot["ts_recv"] = last["ts_recv"]
@@ -338,12 +349,17 @@ def apply(state: Any, records: Any, rows: Any, start: Any) -> tuple[int, int]:
     events = np.int64(0)
     status = DONE
     done = start
+    ahead = worth_it(state)
+    if ahead:
+        begin_ahead(state, records, start)
     for i in range(start, records.shape[0]):
-        record = records[i]
+        record = records[nth(i)]
+        if ahead:
+            look_ahead(state, records, i)
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
             if book >= 0:
-                settle(state, book, records[i - 1], i - run, events)
+                settle(state, book, records[nth(i - 1)], i - run, events)
             book = book_of(state, this_key)
             if book < 0:
                 status = GROW_BOOKS
@@ -351,12 +367,12 @@ def apply(state: Any, records: Any, rows: Any, start: Any) -> tuple[int, int]:
             key = this_key
             run = i
             events = np.int64(0)
-        index = rows[i] if rows.shape[0] > 0 else before + i
+        index = rows[nth(i)] if rows.shape[0] > 0 else before + i
         status = apply_record(state, book, record, index)
         if status != DONE:
             break
         events += np.int64(record["flags"]) >> 7
         done = i + 1
     if book >= 0 and done > run:
-        settle(state, book, records[done - 1], done - run, events)
+        settle(state, book, records[nth(done - 1)], done - run, events)
     return status, done

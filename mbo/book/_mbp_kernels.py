@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._kernels import apply_record, book_of, settle
 from mbo.book._queue_kernels import aggregate_of
 from mbo.book._state_kernels import ASK, BID, DONE, GROW_BOOKS, NIL, existing_level, find
@@ -60,11 +60,11 @@ _UNDEF_SIZE = 2**32 - 1
 @inline
 def depth_at(state: Any, side: Any, price: Any, visible: Any) -> Any:
     """Give a price's place on its side, 0 the best; `visible` where it is deeper than that or has no level."""
-    slot = state.sides[side]
+    slot = state.sides[nth(side)]
     top = slot["start"] + slot["length"] - 1
     key = price ^ -np.int64(side & 1)
     for depth in range(min(visible, np.int64(slot["length"]))):
-        if state.rungs[top - depth]["key"] == key:
+        if state.rungs[nth(top - depth)]["key"] == key:
             return np.int64(depth)
     return np.int64(visible)
 
@@ -83,7 +83,7 @@ def depth_before(state: Any, book: Any, record: Any, visible: Any) -> Any:
     position = find(state, record["order_id"], book)
     if position < 0:
         return side, np.int64(visible)
-    level = state.levels[state.orders[state.table[position]]["level"]]
+    level = state.levels[nth(state.orders[nth(state.table[nth(position)]["slot"])]["level"])]
     side = np.int64(level["side"])
     return side, depth_at(state, side, np.int64(level["price"]), visible)
 
@@ -125,10 +125,10 @@ def stale(candidate: Any, side: Any, depth: Any) -> None:
 @inline
 def level_at_depth(state: Any, side: Any, depth: Any) -> Any:
     """Read the level at a depth of a side: (price, size, count), where there is none (UNDEF, 0, 0)."""
-    slot = state.sides[side]
+    slot = state.sides[nth(side)]
     if depth >= slot["length"]:
         return np.int64(_UNDEF_PRICE), np.int64(0), np.int64(0)
-    level = state.levels[state.rungs[slot["start"] + slot["length"] - 1 - depth]["level"]]
+    level = state.levels[nth(state.rungs[nth(slot["start"] + slot["length"] - 1 - depth)]["level"])]
     return np.int64(level["price"]), min(np.int64(level["size"]), np.int64(_UNDEF_SIZE)), np.int64(level["count"])
 
 
@@ -213,7 +213,7 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
         if out + 2 > emission.heads.shape[0]:
             status = FULL
             break
-        record = records[i]
+        record = records[nth(i)]
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
             book = book_of(state, this_key)
@@ -227,7 +227,7 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
         side, depth = 2 * book, visible
         if changes:
             side, depth = depth_before(state, book, record, visible)
-        index = rows[i] if rows.shape[0] > 0 else before + i
+        index = rows[nth(i)] if rows.shape[0] > 0 else before + i
         status = apply_record(state, book, record, index)
         if status != DONE:
             break

@@ -6,9 +6,9 @@ Why it is built like this (a message is about 25 ns, so a cache miss is most of 
   line, and an empty instrument costs a few hundred bytes.
 * Orders of a level form a doubly linked list in priority order, so an order leaves from anywhere in constant time, and its
   level, with the cached sum and count, is one index away.
-* Order ids are found by open addressing in a table of 32-bit pool indices, at most half full, so that a small book's table
-  stays in the first-level cache; the id itself is compared in the pool, whose line is needed next anyway. Deletion shifts
-  followers back, so no tombstones pile up over a day of 40 % cancels.
+* Order ids are found by open addressing in a table of pool index and hash, at most half full: an order's line is touched only
+  where the hash agrees, and is then needed anyway. Deletion shifts followers back, by their hashes alone, so no tombstones pile
+  up over a day of 40 % cancels; and a larger table is filled from the smaller one in order, without an order being looked at.
 * Each side keeps its levels sorted with the best at the end, where nearly all changes are: a search walks a few rungs from the
   end, an insertion moves a few. The sort key of an ask is `~price`, so that one code serves both sides (and no price overflows).
 * The kernels never allocate. One that finds no room returns GROW_... before it has changed anything for that record; the caller
@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 
 NIL: Final = -1
 
@@ -49,6 +49,9 @@ LEVEL_SLOT: Final = np.dtype(
         ("side", "<i4"),  # index into `sides`: 2 * book, + 1 for asks; in a free slot the next free one
     ]
 )
+ENTRY_SLOT: Final = np.dtype(
+    [("slot", "<i4"), ("hash", "<u4")]
+)  # of an order: its place in the pool, or NIL; of its id and book
 RUNG: Final = np.dtype([("key", "<i8"), ("level", "<i4"), ("unused", "<i4")])
 SIDE_SLOT: Final = np.dtype([("start", "<i8"), ("length", "<i4"), ("capacity", "<i4")])
 BOOK_SLOT: Final = np.dtype(
@@ -81,6 +84,7 @@ POOL: Final = np.dtype(
         ("books", "<i4"),
         ("free_order", "<i4"),  # heads of the free lists
         ("free_level", "<i4"),
+        ("ahead_from", "<i4"),  # from so many orders on, later records are looked at; see `_ahead_kernels`
         ("strict", "u1"),
         ("equal_size", "u1"),  # EQUAL_...
     ],
@@ -92,7 +96,7 @@ class State(NamedTuple):
     """All books of one stream. Every array is one-dimensional but `anomalies`."""
 
     orders: npt.NDArray[Any]  # ORDER_SLOT, the pool
-    table: npt.NDArray[np.int32]  # hash of (order_id, book) -> index into orders, or NIL; a power of two long
+    table: npt.NDArray[Any]  # ENTRY_SLOT, by the hash of (order_id, book); a power of two long
     levels: npt.NDArray[Any]  # LEVEL_SLOT, the pool
     rungs: npt.NDArray[
         Any
@@ -103,6 +107,7 @@ class State(NamedTuple):
     keys: npt.NDArray[np.int32]  # hash of a book's key -> index into books, or NIL; a power of two long
     anomalies: npt.NDArray[Any]  # ANOMALY_SLOT, (books, kinds): how often, and the first record
     pool: npt.NDArray[Any]  # POOL, one element
+    ahead: npt.NDArray[np.int64]  # what has been found out about the records to come; see `_ahead_kernels`
 
 
 DONE: Final = 0
@@ -127,40 +132,51 @@ _32 = np.uint64(32)
 
 
 @inline
-def home(order_id: Any, book: Any, mask: Any) -> Any:
-    """Give the table position where a search for this id begins.
+def hash_of(order_id: Any, book: Any) -> Any:
+    """Give the hash (32 bits) of an order's id and book.
 
     The halves of the id and the book are multiplied apart, for ids may be counted per instrument, or differ in one half only. All
     products are of 32 bits, so that nothing wraps and plain Python agrees.
     """
     mixed = ((order_id & _LOW) * _GOLDEN) ^ ((order_id >> _32) * _SILVER) ^ (np.uint64(book) * _BRONZE)
-    hashed = ((mixed & _LOW) * _COPPER) & _LOW
-    return np.int64((hashed * np.uint64(mask + 1)) >> _32)
+    return ((mixed & _LOW) * _COPPER) & _LOW
+
+
+@inline
+def spread(hashed: Any, mask: Any) -> Any:
+    """Give the position where a search for this hash begins."""
+    return np.int64((np.uint64(hashed) * np.uint64(mask + 1)) >> _32)
+
+
+@inline
+def home(order_id: Any, book: Any, mask: Any) -> Any:
+    """Give the table position where a search for this id begins."""
+    return spread(hash_of(order_id, book), mask)
 
 
 @inline
 def find(state: Any, order_id: Any, book: Any) -> Any:
-    """Give the table position of an order, or NIL."""
+    """Give the table position of an order, or where it would be entered as ~position (negative)."""
     mask = state.table.shape[0] - 1
-    position = home(order_id, book, mask)
+    hashed = hash_of(order_id, book)
+    position = spread(hashed, mask)
     while True:
-        slot = state.table[position]
-        if slot < 0:
-            return np.int64(NIL)
-        order = state.orders[slot]
-        if order["order_id"] == order_id and state.levels[order["level"]]["side"] >> 1 == book:
-            return position
+        entry = state.table[nth(position)]
+        if entry["slot"] < 0:
+            return ~position
+        if entry["hash"] == hashed:
+            order = state.orders[nth(entry["slot"])]
+            if order["order_id"] == order_id and state.levels[nth(order["level"])]["side"] >> 1 == book:
+                return position
         position = (position + 1) & mask
 
 
 @inline
-def remember(state: Any, slot: Any, order_id: Any, book: Any) -> None:
-    """Enter an order into the table."""
-    mask = state.table.shape[0] - 1
-    position = home(order_id, book, mask)
-    while state.table[position] >= 0:
-        position = (position + 1) & mask
-    state.table[position] = slot
+def remember(state: Any, position: Any, slot: Any, order_id: Any, book: Any) -> None:
+    """Enter an order into the table, at the free position that `find` gave."""
+    entry = state.table[nth(position)]
+    entry["slot"] = slot
+    entry["hash"] = hash_of(order_id, book)
 
 
 @inline
@@ -171,29 +187,26 @@ def forget(state: Any, position: Any) -> None:
     hole = position
     while True:
         position = (position + 1) & mask
-        slot = table[position]
-        if slot < 0:
+        entry = table[nth(position)]
+        if entry["slot"] < 0:
             break
-        order = state.orders[slot]
-        wanted = home(order["order_id"], state.levels[order["level"]]["side"] >> 1, mask)
+        wanted = spread(entry["hash"], mask)
         if ((position - wanted) & mask) >= ((position - hole) & mask):
-            table[hole] = slot
+            table[nth(hole)] = entry
             hole = position
-    table[hole] = NIL
+    table[nth(hole)]["slot"] = NIL
 
 
 @kernel
-def rehash(state: Any) -> None:
-    """Enter every order into a table that was just made (all NIL)."""
-    for side in range(2 * state.pool[0]["books"]):
-        start = state.sides[side]["start"]
-        for rung in range(start, start + state.sides[side]["length"]):
-            slot = state.levels[state.rungs[rung]["level"]]["head"]
-            while slot >= 0:
-                order = state.orders[slot]
-                if order["level"] < AGGREGATE:
-                    remember(state, slot, order["order_id"], np.int64(side >> 1))
-                slot = order["next"]
+def rehash(old: Any, new: Any) -> None:
+    """Enter every order of a table into a larger one that was just made (all NIL): both are gone through in order."""
+    mask = new.shape[0] - 1
+    for k in range(old.shape[0]):
+        if old[nth(k)]["slot"] >= 0:
+            position = spread(old[nth(k)]["hash"], mask)
+            while new[nth(position)]["slot"] >= 0:
+                position = (position + 1) & mask
+            new[nth(position)] = old[nth(k)]
 
 
 # ---------------------------------------------------------------- levels, best at the end
@@ -208,17 +221,17 @@ def sort_key(side: Any, price: Any) -> Any:
 @inline
 def search(state: Any, side: Any, key: Any) -> Any:
     """Give the last rung of a side whose key is not above `key`; one before the block's start if there is none."""
-    start = state.sides[side]["start"]
-    rung = start + state.sides[side]["length"] - 1
+    start = state.sides[nth(side)]["start"]
+    rung = start + state.sides[nth(side)]["length"] - 1
     near = max(start, rung - _NEAR)
-    while rung >= near and state.rungs[rung]["key"] > key:
+    while rung >= near and state.rungs[nth(rung)]["key"] > key:
         rung -= 1
     if rung >= near or rung < start:
         return rung
     low = start - 1  # bisect: the answer is in [low, rung]
     while low < rung:
         middle = (low + rung + 1) >> 1
-        if state.rungs[middle]["key"] > key:
+        if state.rungs[nth(middle)]["key"] > key:
             rung = middle - 1
         else:
             low = middle
@@ -233,10 +246,10 @@ def room(state: Any, side: Any) -> Any:
         return GROW_ORDERS
     if pool["free_level"] < 0 and pool["levels"] == state.levels.shape[0]:
         return GROW_LEVELS
-    slot = state.sides[side]
+    slot = state.sides[nth(side)]
     if slot["length"] == slot["capacity"]:
         power = block_power(slot["capacity"])
-        if state.free_blocks[power] < 0 and pool["rungs"] + (1 << power) > state.rungs.shape[0]:
+        if state.free_blocks[nth(power)] < 0 and pool["rungs"] + (1 << power) > state.rungs.shape[0]:
             return GROW_RUNGS
     return DONE
 
@@ -253,20 +266,20 @@ def block_power(capacity: Any) -> Any:
 @kernel
 def enlarge(state: Any, side: Any) -> None:
     """Move a side to a block of twice the size; `room` said that there is one."""
-    slot = state.sides[side]
+    slot = state.sides[nth(side)]
     power = block_power(slot["capacity"])
-    start = np.int64(state.free_blocks[power])
+    start = np.int64(state.free_blocks[nth(power)])
     if start >= 0:
-        state.free_blocks[power] = state.rungs[start]["level"]
+        state.free_blocks[nth(power)] = state.rungs[nth(start)]["level"]
     else:
         start = np.int64(state.pool[0]["rungs"])
         state.pool[0]["rungs"] = start + (1 << power)
     old = np.int64(slot["start"])
     for k in range(slot["length"]):
-        state.rungs[start + k] = state.rungs[old + k]
+        state.rungs[nth(start + k)] = state.rungs[nth(old + k)]
     if slot["capacity"] > 0:
-        state.rungs[old]["level"] = state.free_blocks[power - 1]
-        state.free_blocks[power - 1] = old
+        state.rungs[nth(old)]["level"] = state.free_blocks[nth(power - 1)]
+        state.free_blocks[nth(power - 1)] = old
     slot["start"] = start
     slot["capacity"] = 1 << power
 
@@ -276,33 +289,33 @@ def level_at(state: Any, side: Any, price: Any) -> Any:
     """Give the level of a price, a new and empty one where there was none."""
     key = sort_key(side, price)
     rung = search(state, side, key)
-    if rung >= state.sides[side]["start"] and state.rungs[rung]["key"] == key:
-        return np.int64(state.rungs[rung]["level"])
-    if state.sides[side]["length"] == state.sides[side]["capacity"]:
-        before = state.sides[side]["start"]
+    if rung >= state.sides[nth(side)]["start"] and state.rungs[nth(rung)]["key"] == key:
+        return np.int64(state.rungs[nth(rung)]["level"])
+    if state.sides[nth(side)]["length"] == state.sides[nth(side)]["capacity"]:
+        before = state.sides[nth(side)]["start"]
         enlarge(state, side)
-        rung += state.sides[side]["start"] - before
+        rung += state.sides[nth(side)]["start"] - before
     pool = state.pool[0]
     level = np.int64(pool["free_level"])
     if level >= 0:
-        pool["free_level"] = state.levels[level]["side"]
+        pool["free_level"] = state.levels[nth(level)]["side"]
     else:
         level = np.int64(pool["levels"])
         pool["levels"] = level + 1
-    slot = state.levels[level]
+    slot = state.levels[nth(level)]
     slot["price"] = price
     slot["size"] = 0
     slot["count"] = 0
     slot["head"] = NIL
     slot["tail"] = NIL
     slot["side"] = side
-    k = state.sides[side]["start"] + state.sides[side]["length"]
+    k = state.sides[nth(side)]["start"] + state.sides[nth(side)]["length"]
     while k > rung + 1:
-        state.rungs[k] = state.rungs[k - 1]
+        state.rungs[nth(k)] = state.rungs[nth(k - 1)]
         k -= 1
-    state.rungs[k]["key"] = key
-    state.rungs[k]["level"] = level
-    state.sides[side]["length"] += 1
+    state.rungs[nth(k)]["key"] = key
+    state.rungs[nth(k)]["level"] = level
+    state.sides[nth(side)]["length"] += 1
     return level
 
 
@@ -311,21 +324,21 @@ def existing_level(state: Any, side: Any, price: Any) -> Any:
     """Give the level of a price, or NIL."""
     key = sort_key(side, price)
     rung = search(state, side, key)
-    if rung >= state.sides[side]["start"] and state.rungs[rung]["key"] == key:
-        return np.int64(state.rungs[rung]["level"])
+    if rung >= state.sides[nth(side)]["start"] and state.rungs[nth(rung)]["key"] == key:
+        return np.int64(state.rungs[nth(rung)]["level"])
     return np.int64(NIL)
 
 
 @inline
 def drop_level(state: Any, level: Any) -> None:
     """Take an empty level out of its side."""
-    slot = state.levels[level]
+    slot = state.levels[nth(level)]
     side = np.int64(slot["side"])
     rung = search(state, side, sort_key(side, slot["price"]))
-    end = state.sides[side]["start"] + state.sides[side]["length"] - 1
+    end = state.sides[nth(side)]["start"] + state.sides[nth(side)]["length"] - 1
     while rung < end:
-        state.rungs[rung] = state.rungs[rung + 1]
+        state.rungs[nth(rung)] = state.rungs[nth(rung + 1)]
         rung += 1
-    state.sides[side]["length"] -= 1
+    state.sides[nth(side)]["length"] -= 1
     slot["side"] = state.pool[0]["free_level"]
     state.pool[0]["free_level"] = level

@@ -82,15 +82,16 @@ class _Walk:
         self.require(int(slot["count"]) == count, f"level {level} has {count} orders, not {slot['count']}")
 
     def table(self) -> None:
-        entries = {int(entry) for entry in self.state.table if entry != arrays.NIL}
+        slots = self.state.table["slot"]
+        entries = {int(slot) for slot in slots if slot != arrays.NIL}
         self.require(entries == self.indexed, "the table of order ids and the queues hold different orders")
-        self.require(int((self.state.table != arrays.NIL).sum()) == len(entries), "an order is in the table twice")
+        self.require(int((slots != arrays.NIL).sum()) == len(entries), "an order is in the table twice")
         self.require(2 * len(self.state.orders) == len(self.state.table), "the table and the pool do not fit")
         for entry in entries:
             order = self.state.orders[entry]
             book = int(self.state.levels[int(order["level"])]["side"]) >> 1
             position = queues.locate(self.state, order["order_id"], book)
-            found = position != arrays.NIL and int(self.state.table[position]) == entry
+            found = position >= 0 and int(slots[position]) == entry
             self.require(found, f"order {order['order_id']} is not found by its id")
 
     def free_entries(self) -> None:

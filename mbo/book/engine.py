@@ -14,6 +14,7 @@ from mbo import _jit
 from mbo.book import _kernels as rules
 from mbo.book import _queue_kernels as queues
 from mbo.book import _state_kernels as arrays
+from mbo.book._ahead_kernels import AHEAD
 from mbo.book.interface import ANOMALIES, Anomaly, EqualSize, L3Book, SideLike, Status, as_side, equal_loses
 from mbo.book.rows import LEVEL_DTYPE, ORDER_DTYPE, Order
 from mbo.errors import RequestError, RuleError, SymbolError
@@ -30,6 +31,8 @@ _NO_ROWS: Final = np.empty(0, np.int64)
 _EQUAL: Final = {"venue": rules.EQUAL_BY_VENUE, "loses": rules.EQUAL_LOSES, "keeps": rules.EQUAL_KEEPS}
 # Small at first, so that a small book stays in the first-level cache; doubled whenever one is full.
 _ORDERS, _LEVELS, _RUNGS, _BOOKS = 256, 64, 128, 4
+_AHEAD_FROM: Final = 1 << 13
+"""Orders in the pool from which on the kernels read ahead: about where the second-level cache begins to overflow."""
 
 
 class Books(Mapping[Key, "Book"]):
@@ -57,11 +60,11 @@ class Books(Mapping[Key, "Book"]):
         self._applying = threading.Lock()
         pool = np.zeros(1, arrays.POOL)
         pool["free_order"] = pool["free_level"] = arrays.NIL
-        pool["strict"], pool["equal_size"] = strict, _EQUAL[equal_size]
+        pool["strict"], pool["equal_size"], pool["ahead_from"] = strict, _EQUAL[equal_size], _AHEAD_FROM
         _jit.announce("apply")
         self._state = arrays.State(
             orders=_aligned(_ORDERS, arrays.ORDER_SLOT),
-            table=_nil(2 * _ORDERS),
+            table=_entries(2 * _ORDERS),
             levels=_aligned(_LEVELS, arrays.LEVEL_SLOT),
             rungs=_aligned(_RUNGS, arrays.RUNG),
             free_blocks=_nil(64),
@@ -70,6 +73,7 @@ class Books(Mapping[Key, "Book"]):
             keys=_nil(2 * _BOOKS),
             anomalies=np.zeros((_BOOKS, len(_RULES)), arrays.ANOMALY_SLOT),
             pool=pool,
+            ahead=np.full(AHEAD, arrays.NIL, np.int64),
         )
 
     def apply(self, records: RecordArray, *, rows: int | npt.NDArray[np.int64] | None = None) -> None:
@@ -117,8 +121,8 @@ class Books(Mapping[Key, "Book"]):
         state = self._state
         if what == arrays.GROW_ORDERS:
             orders = _enlarged(state.orders)
-            self._state = state._replace(orders=orders, table=_nil(2 * len(orders)))
-            arrays.rehash(self._state)
+            self._state = state._replace(orders=orders, table=_entries(2 * len(orders)))
+            arrays.rehash(state.table, self._state.table)
         elif what == arrays.GROW_LEVELS:
             self._state = state._replace(levels=_enlarged(state.levels))
         elif what == arrays.GROW_RUNGS:
@@ -256,7 +260,7 @@ class Book(L3Book):
         )
         if position < 0:
             return None
-        slot = int(state.table[position])
+        slot = int(state.table[position]["slot"])
         order = state.orders[slot]
         level = state.levels[order["level"]]
         side = Side.ASK if level["side"] & 1 else Side.BID
@@ -287,7 +291,7 @@ def compile_kernels() -> None:
     """Compile the kernels that change books, or load them from an earlier run: whoever measures time does so first."""
     books = Books()
     books.apply(np.empty(0, MBO_DTYPE))
-    arrays.rehash(books._state)
+    arrays.rehash(books._state.table, books._state.table.copy())
     rules.rekey(books._state)
 
 
@@ -296,6 +300,12 @@ def _aligned(length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     memory = np.zeros(length * dtype.itemsize + 64, np.uint8)
     skip = -memory.ctypes.data % 64
     return memory[skip : skip + length * dtype.itemsize].view(dtype)
+
+
+def _entries(length: int) -> npt.NDArray[Any]:
+    entries = _aligned(length, arrays.ENTRY_SLOT)
+    entries["slot"] = arrays.NIL
+    return entries
 
 
 def _nil(length: int) -> npt.NDArray[np.int32]:

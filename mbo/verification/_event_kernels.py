@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._kernels import GLBX, apply_record, book_of, settle
 from mbo.book._state_kernels import AGGREGATE, ASK, BID, DONE, GROW_BOOKS, NIL
 from mbo.verification._fill_kernels import fill, foresee
@@ -71,10 +71,10 @@ def begin_event(state: Any, proof: Any, records: Any, at: Any, book: Any) -> Non
     cursor["sided"] = 0
     cursor["withdrawn"] = 0
     cursor["aggressor_size"] = 0
-    key = key_of(records[at])
+    key = key_of(records[nth(at)])
     end = at
-    while end < records.shape[0] and key_of(records[end]) == key:
-        action = records[end]["action"]
+    while end < records.shape[0] and key_of(records[nth(end)]) == key:
+        action = records[nth(end)]["action"]
         if action == _TRADE or action == _FILL:
             cursor["trades"] += 1
             if action == _FILL:
@@ -82,7 +82,7 @@ def begin_event(state: Any, proof: Any, records: Any, at: Any, book: Any) -> Non
         elif action != _NONE:
             cursor["changes"] += 1
         end += 1
-        if records[end - 1]["flags"] & _LAST != 0:
+        if records[nth(end - 1)]["flags"] & _LAST != 0:
             break
     cursor["end"] = end
     if cursor["trades"] > 0:
@@ -105,7 +105,7 @@ def valid(record: Any) -> Any:
 @kernel
 def walk(state: Any, proof: Any, level: Any, most: Any, record: Any, index: Any, at: Any) -> None:
     """Judge a level's sums and the order of its queue, unless it has more than `most` orders."""
-    queue = state.levels[level]
+    queue = state.levels[nth(level)]
     if queue["count"] > most:
         return
     size = np.int64(0)
@@ -115,7 +115,7 @@ def walk(state: Any, proof: Any, level: Any, most: Any, record: Any, index: Any,
     ordered = True
     slot = np.int64(queue["head"])
     while slot >= 0:
-        order = state.orders[slot]
+        order = state.orders[nth(slot)]
         positive = positive and order["size"] > 0
         size += np.int64(order["size"])
         if order["level"] < AGGREGATE:
@@ -134,9 +134,9 @@ def walk_all(state: Any, proof: Any, record: Any, index: Any) -> None:
     proof.cursor[0]["first"] = 0
     proof.cursor[0]["end"] = 0
     for side in range(2 * state.pool[0]["books"]):
-        start = state.sides[side]["start"]
-        for rung in range(start, start + state.sides[side]["length"]):
-            walk(state, proof, np.int64(state.rungs[rung]["level"]), np.int64(_UNDEF_SIZE), record, index, NOWHERE)
+        start = state.sides[nth(side)]["start"]
+        for rung in range(start, start + state.sides[nth(side)]["length"]):
+            walk(state, proof, np.int64(state.rungs[nth(rung)]["level"]), np.int64(_UNDEF_SIZE), record, index, NOWHERE)
 
 
 @kernel
@@ -145,8 +145,8 @@ def added(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any, k
     judge(proof, NEW_ORDERS, UNEXPLAINED if known else HELD, record, index, at)
     slot = slot_of(state, record["order_id"], book)
     give_place(proof, slot)
-    judge(proof, PRIORITY, HELD if state.orders[slot]["next"] < 0 else UNEXPLAINED, record, index, at)
-    walk(state, proof, np.int64(state.orders[slot]["level"]), _WALKED, record, index, at)
+    judge(proof, PRIORITY, HELD if state.orders[nth(slot)]["next"] < 0 else UNEXPLAINED, record, index, at)
+    walk(state, proof, np.int64(state.orders[nth(slot)]["level"]), _WALKED, record, index, at)
 
 
 @inline
@@ -175,12 +175,12 @@ def modified(
     same_side = side == (1 if record["side"] == ASK else 0)
     moves = price != record["price"] or not same_side
     more = np.int64(record["size"]) - size
-    loses = moves or more > 0 or (more == 0 and state.books[book]["equal_loses"] != 0)
+    loses = moves or more > 0 or (more == 0 and state.books[nth(book)]["equal_loses"] != 0)
     judge(proof, MODIFY_SIDE, HELD if same_side else UNEXPLAINED, record, index, at)
     mark = proof.marks[slot]
     if mark["event"] == proof.cursor[0]["event"] and mark["eaten"] > 0:
         settled(proof, slot, size, np.int64(record["size"]), not moves, record, index, at)
-    order = state.orders[slot]  # where an order moves, the engine takes the slot again that it has just given back
+    order = state.orders[nth(slot)]  # where an order moves, the engine takes the slot again that it has just given back
     placed = order["next"] < 0 if loses else order["prev"] == before and order["next"] == behind
     placed = placed and order["order_id"] == record["order_id"]
     judge(proof, PRIORITY, HELD if placed else UNEXPLAINED, record, index, at)
@@ -192,7 +192,7 @@ def modified(
 def change(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any) -> Any:
     """Apply an A, C or M of an order and judge it; returns the engine's status."""
     action = record["action"]
-    begins = action == _ADD and record["flags"] & _SNAPSHOT != 0 and state.books[book]["in_snapshot"] == 0
+    begins = action == _ADD and record["flags"] & _SNAPSHOT != 0 and state.books[nth(book)]["in_snapshot"] == 0
     slot = slot_of(state, record["order_id"], book)
     level = np.int64(NIL)
     side = np.int64(0)
@@ -202,13 +202,13 @@ def change(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any) 
     behind = np.int64(NIL)
     outlives: Any = False  # whether its level is there without it
     if slot >= 0:
-        order = state.orders[slot]
+        order = state.orders[nth(slot)]
         level = np.int64(order["level"])
         size = np.int64(order["size"])
         before = np.int64(order["prev"])
         behind = np.int64(order["next"])
-        side = np.int64(state.levels[level]["side"]) & 1
-        price = np.int64(state.levels[level]["price"])
+        side = np.int64(state.levels[nth(level)]["side"]) & 1
+        price = np.int64(state.levels[nth(level)]["price"])
         outlives = behind >= 0 or before >= 0
     why = HELD if slot >= 0 else unknown_class(state, proof, book, record["order_id"])
     status = apply_one(state, book, record, index)
@@ -228,7 +228,7 @@ def change(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any) 
             mark = proof.marks[slot]
             if mark["event"] == proof.cursor[0]["event"] and mark["eaten"] > 0:
                 settled(proof, slot, size, max(size - taken, np.int64(0)), alike, record, index, at)
-        if state.books[book]["synced"] == 0 and taken >= size:
+        if state.books[nth(book)]["synced"] == 0 and taken >= size:
             proof.gone[gone_place(proof, record["order_id"], book)] = record["order_id"]
     elif fine:
         if action == _ADD:
@@ -248,12 +248,12 @@ def change(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any) 
 @kernel
 def uncrossed(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any) -> None:
     """Judge the best prices after an event. Why they cross is known when they no longer do: until then it is only counted."""
-    bids = state.sides[2 * book]
-    asks = state.sides[2 * book + 1]
+    bids = state.sides[nth(2 * book)]
+    asks = state.sides[nth(2 * book + 1)]
     crossed: Any = False
     if bids["length"] > 0 and asks["length"] > 0:
-        bid = state.rungs[bids["start"] + bids["length"] - 1]["key"]
-        ask = ~state.rungs[asks["start"] + asks["length"] - 1]["key"]  # see `sort_key`
+        bid = state.rungs[nth(bids["start"] + bids["length"] - 1)]["key"]
+        ask = ~state.rungs[nth(asks["start"] + asks["length"] - 1)]["key"]  # see `sort_key`
         crossed = bid >= ask
     mark = proof.books[book]
     if mark["crossed"] > 0 and proof.cursor[0]["sided"] > 0:
@@ -264,7 +264,7 @@ def uncrossed(state: Any, proof: Any, record: Any, index: Any, at: Any, book: An
             mark["matching"] = 1 if proof.cursor[0]["sided"] > 0 else 0
             mark["suspect"] = 0
         mark["crossed"] += 1
-        if state.books[book]["suspect"] != 0:
+        if state.books[nth(book)]["suspect"] != 0:
             mark["suspect"] = 1
         return
     end_crossing(proof, book, record, at)
@@ -296,7 +296,7 @@ def finish(state: Any, proof: Any, record: Any, index: Any) -> None:
 @inline
 def check_record(state: Any, proof: Any, records: Any, at: Any, index: Any, book: Any, numbers: Any, base: Any) -> Any:
     """Judge and apply one record; returns the engine's status."""
-    record = records[at]
+    record = records[nth(at)]
     action = record["action"]
     aggregated = record["flags"] & (_TOB | _MBP) != 0
     if (action == _ADD or action == _CANCEL or action == _MODIFY) and not aggregated:
@@ -321,7 +321,7 @@ def check(state: Any, proof: Any, records: Any, numbers: Any, start: Any) -> tup
     status = DONE
     done = start
     for i in range(start, records.shape[0]):
-        record = records[i]
+        record = records[nth(i)]
         if i >= cursor["end"]:
             opened = book_of(state, key_of(record))
             if opened < 0:

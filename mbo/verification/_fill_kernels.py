@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._state_kernels import AGGREGATE, ASK, BID, NIL, sort_key
 from mbo.verification._mark_kernels import (
     AGGRESSOR,
@@ -57,7 +57,7 @@ def foresee(state: Any, proof: Any, records: Any, book: Any) -> None:
     aggressor = np.uint64(0)
     trade = np.int64(-1)
     for k in range(cursor["first"], cursor["end"]):
-        record = records[k]
+        record = records[nth(k)]
         action = record["action"]
         if action == _TRADE:
             aggressor = record["order_id"]
@@ -76,12 +76,12 @@ def foresee(state: Any, proof: Any, records: Any, book: Any) -> None:
             if record["order_id"] == aggressor:
                 mark["own"] = 1
             else:
-                cursor["sides"] |= 1 << (np.int64(state.levels[state.orders[slot]["level"]]["side"]) & 1)
+                cursor["sides"] |= 1 << (np.int64(state.levels[nth(state.orders[nth(slot)]["level"])]["side"]) & 1)
     for k in range(cursor["first"], cursor["end"]):
-        record = records[k]
+        record = records[nth(k)]
         slot = slot_of(state, record["order_id"], book) if record["action"] == _CANCEL else np.int64(NIL)
         if slot >= 0 and withdrawn(proof, slot):
-            cursor["withdrawn"] += np.int64(state.orders[slot]["size"])
+            cursor["withdrawn"] += np.int64(state.orders[nth(slot)]["size"])
 
 
 @inline
@@ -90,7 +90,7 @@ def excuse(state: Any, proof: Any, slot: Any) -> Any:
     mark = proof.marks[slot]
     if withdrawn(proof, slot):
         return SELF_MATCH
-    size = np.int64(state.orders[slot]["size"])
+    size = np.int64(state.orders[nth(slot)]["size"])
     if mark["event"] == proof.cursor[0]["event"]:
         if mark["filled"] > size:
             return ICEBERG
@@ -108,17 +108,17 @@ def join(verdict: Any, why: Any) -> Any:
 @kernel
 def better_prices(state: Any, proof: Any, level: Any) -> Any:
     """Give the verdict on the levels that are better than one."""
-    side = np.int64(state.levels[level]["side"])
-    key = sort_key(side, state.levels[level]["price"])
-    start = state.sides[side]["start"]
-    rung = start + state.sides[side]["length"] - 1
+    side = np.int64(state.levels[nth(level)]["side"])
+    key = sort_key(side, state.levels[nth(level)]["price"])
+    start = state.sides[nth(side)]["start"]
+    rung = start + state.sides[nth(side)]["length"] - 1
     verdict = HELD
-    while rung >= start and state.rungs[rung]["key"] > key and verdict != UNEXPLAINED:
-        slot = np.int64(state.levels[state.rungs[rung]["level"]]["head"])
+    while rung >= start and state.rungs[nth(rung)]["key"] > key and verdict != UNEXPLAINED:
+        slot = np.int64(state.levels[nth(state.rungs[nth(rung)]["level"])]["head"])
         while slot >= 0 and verdict != UNEXPLAINED:
-            if state.orders[slot]["level"] < AGGREGATE and not used_up(state, proof, slot):
+            if state.orders[nth(slot)]["level"] < AGGREGATE and not used_up(state, proof, slot):
                 verdict = join(verdict, SELF_MATCH if withdrawn(proof, slot) else UNEXPLAINED)
-            slot = np.int64(state.orders[slot]["next"])
+            slot = np.int64(state.orders[nth(slot)]["next"])
         rung -= 1
     return verdict
 
@@ -137,15 +137,15 @@ def queue_verdicts(state: Any, proof: Any, slot: Any) -> Any:
     for rule in range(SHUFFLED + 1):
         verdicts[rule] = HELD
     mine = proof.marks[slot]
-    place = shuffled(state.orders[slot]["order_id"])
-    level = np.int64(state.orders[slot]["level"])
+    place = shuffled(state.orders[nth(slot)]["order_id"])
+    level = np.int64(state.orders[nth(slot)]["level"])
     others = np.int64(0)
     before = True
-    other = np.int64(state.levels[level]["head"])
+    other = np.int64(state.levels[nth(level)]["head"])
     while other >= 0:
         if other == slot:
             before = False
-        elif state.orders[other]["level"] < AGGREGATE and not used_up(state, proof, other):
+        elif state.orders[nth(other)]["level"] < AGGREGATE and not used_up(state, proof, other):
             others += 1
             why = excuse(state, proof, other)
             if before:
@@ -153,9 +153,9 @@ def queue_verdicts(state: Any, proof: Any, slot: Any) -> Any:
             for rule in range(1, SHUFFLED):
                 if proof.marks[other]["stamps"][rule] < mine["stamps"][rule]:
                     verdicts[rule] = join(verdicts[rule], why)
-            if shuffled(state.orders[other]["order_id"]) < place:
+            if shuffled(state.orders[nth(other)]["order_id"]) < place:
                 verdicts[SHUFFLED] = join(verdicts[SHUFFLED], why)
-        other = np.int64(state.orders[other]["next"])
+        other = np.int64(state.orders[nth(other)]["next"])
     return others
 
 
@@ -166,7 +166,7 @@ def in_doubt(state: Any, book: Any, verdict: Any, opening: Any) -> Any:
         return verdict
     if opening:
         return OPENING
-    return GAP if state.books[book]["suspect"] != 0 else UNEXPLAINED
+    return GAP if state.books[nth(book)]["suspect"] != 0 else UNEXPLAINED
 
 
 @kernel
@@ -191,10 +191,10 @@ def weigh_rules(proof: Any) -> None:
 def named_once(proof: Any, records: Any, at: Any) -> Any:
     """Say whether no A, C or M of the event names the order of record `at`: the book never showed it."""
     for k in range(proof.cursor[0]["first"], proof.cursor[0]["end"]):
-        record = records[k]
+        record = records[nth(k)]
         action = record["action"]
         changes = action == _ADD or action == _CANCEL or action == _MODIFY
-        if changes and record["order_id"] == records[at]["order_id"]:
+        if changes and record["order_id"] == records[nth(at)]["order_id"]:
             return False
     return True
 
@@ -202,7 +202,7 @@ def named_once(proof: Any, records: Any, at: Any) -> Any:
 @kernel
 def unknown_fill(state: Any, proof: Any, records: Any, at: Any, index: Any, book: Any, own: Any, sided: Any) -> None:
     """Judge an F of an order that does not rest: in an auction it may have lived inside the event only."""
-    record = records[at]
+    record = records[nth(at)]
     why = AGGRESSOR if own else unknown_class(state, proof, book, record["order_id"])
     if why == UNEXPLAINED and not sided and proof.cursor[0]["trade"] >= 0 and named_once(proof, records, at):
         why = AUCTION
@@ -214,9 +214,9 @@ def unknown_fill(state: Any, proof: Any, records: Any, at: Any, index: Any, book
 @kernel
 def resting_fill(state: Any, proof: Any, record: Any, index: Any, at: Any, book: Any, slot: Any) -> None:
     """Judge an F of a resting order that is not the aggressor: whether it is the next in line."""
-    level = np.int64(state.orders[slot]["level"])
+    level = np.int64(state.orders[nth(slot)]["level"])
     opening = proof.marks[slot]["opening"] != 0
-    strictly = state.levels[level]["head"] == slot
+    strictly = state.levels[nth(level)]["head"] == slot
     others = queue_verdicts(state, proof, slot)
     for rule in range(SHUFFLED + 1):
         proof.verdicts[rule] = in_doubt(state, book, proof.verdicts[rule], opening)
@@ -237,10 +237,10 @@ def resting_fill(state: Any, proof: Any, record: Any, index: Any, at: Any, book:
 def fill(state: Any, proof: Any, records: Any, at: Any, index: Any, book: Any) -> None:
     """Judge an F."""
     cursor = proof.cursor[0]
-    record = records[at]
+    record = records[nth(at)]
     size = np.int64(record["size"])
     has_trade = cursor["trade"] >= 0
-    trade = records[max(np.int64(cursor["trade"]), 0)]
+    trade = records[nth(max(np.int64(cursor["trade"]), 0))]
     sided = has_trade and (trade["side"] == ASK or trade["side"] == BID)
     own = sided and record["order_id"] == trade["order_id"]
     slot = slot_of(state, record["order_id"], book)
@@ -248,7 +248,7 @@ def fill(state: Any, proof: Any, records: Any, at: Any, index: Any, book: Any) -
     if slot < 0:
         unknown_fill(state, proof, records, at, index, book, own, sided)
     else:
-        level = np.int64(state.orders[slot]["level"])
+        level = np.int64(state.orders[nth(slot)]["level"])
         if own:
             judge(proof, FILL_KNOWN, HELD, record, index, at)
             judge(proof, FILL_FRONT, AGGRESSOR, record, index, at)
@@ -269,7 +269,7 @@ def fill(state: Any, proof: Any, records: Any, at: Any, index: Any, book: Any) -
     else:
         cursor["others"] += size
         if level >= 0:
-            if state.levels[level]["side"] & 1:
+            if state.levels[nth(level)]["side"] & 1:
                 cursor["asks"] += size
             else:
                 cursor["bids"] += size

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._state_kernels import NIL, find, home
 
 # The places of `rules.RULES`, `rules.CLASSES` and `rules.WITNESSES`. Plain integers would be a type each to numba, and every
@@ -143,7 +143,7 @@ def fresh_mark(proof: Any, slot: Any) -> Any:
 def slot_of(state: Any, order_id: Any, book: Any) -> Any:
     """Give the slot of an order in the engine's pool, or NIL."""
     position = find(state, order_id, book)
-    return np.int64(state.table[position]) if position >= 0 else np.int64(NIL)
+    return np.int64(state.table[nth(position)]["slot"]) if position >= 0 else np.int64(NIL)
 
 
 @inline
@@ -167,8 +167,8 @@ def gone_place(proof: Any, order_id: Any, book: Any) -> Any:
 @inline
 def unknown_class(state: Any, proof: Any, book: Any, order_id: Any) -> Any:
     """Say why an order may be unknown: it was there before the file began and has not left since, or its A is lost."""
-    if state.books[book]["suspect"] != 0:
+    if state.books[nth(book)]["suspect"] != 0:
         return GAP
-    if state.books[book]["synced"] == 0 and proof.gone[gone_place(proof, order_id, book)] != order_id:
+    if state.books[nth(book)]["synced"] == 0 and proof.gone[gone_place(proof, order_id, book)] != order_id:
         return OPENING
     return UNEXPLAINED

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mbo._jit import inline, kernel
+from mbo._jit import inline, kernel, nth
 from mbo.book._state_kernels import AGGREGATE, ASK, BID, sort_key
 from mbo.verification._mark_kernels import (
     AGGRESSOR,
@@ -32,12 +32,12 @@ def price_class(state: Any, proof: Any, record: Any, trade: Any, level: Any, own
     price = np.int64(record["price"])
     if has_trade and price != np.int64(trade["price"]):
         return UNEXPLAINED
-    if own or level < 0 or price == state.levels[level]["price"]:
+    if own or level < 0 or price == state.levels[nth(level)]["price"]:
         return HELD
     better = (
-        price > state.levels[level]["price"]
-        if state.levels[level]["side"] & 1
-        else price < state.levels[level]["price"]
+        price > state.levels[nth(level)]["price"]
+        if state.levels[nth(level)]["side"] & 1
+        else price < state.levels[nth(level)]["price"]
     )
     if has_trade and trade["side"] != ASK and trade["side"] != BID and better:
         return AUCTION if proof.cursor[0]["sides"] == 3 else IMPLIED
@@ -57,14 +57,14 @@ def right_side(state: Any, record: Any, trade: Any, level: Any, own: Any, has_tr
             return False
     elif side != ASK and side != BID:
         return True
-    return level < 0 or side == (ASK if state.levels[level]["side"] & 1 else BID)
+    return level < 0 or side == (ASK if state.levels[nth(level)]["side"] & 1 else BID)
 
 
 @inline
 def used_up(state: Any, proof: Any, slot: Any) -> Any:
     """Say whether the event's fills so far have taken all that an order shows."""
     mark = proof.marks[slot]
-    return mark["event"] == proof.cursor[0]["event"] and mark["eaten"] >= np.int64(state.orders[slot]["size"])
+    return mark["event"] == proof.cursor[0]["event"] and mark["eaten"] >= np.int64(state.orders[nth(slot)]["size"])
 
 
 @inline
@@ -79,16 +79,16 @@ def exhausted(state: Any, proof: Any, book: Any, trade: Any) -> Any:
     """Say whether the event's fills so far have left no order that a sided T could have met at its price."""
     side = 2 * book + (1 if trade["side"] == BID else 0)
     key = sort_key(side, np.int64(trade["price"]))
-    start = state.sides[side]["start"]
-    rung = start + state.sides[side]["length"] - 1
-    while rung >= start and state.rungs[rung]["key"] >= key:
-        slot = np.int64(state.levels[state.rungs[rung]["level"]]["head"])
+    start = state.sides[nth(side)]["start"]
+    rung = start + state.sides[nth(side)]["length"] - 1
+    while rung >= start and state.rungs[nth(rung)]["key"] >= key:
+        slot = np.int64(state.levels[nth(state.rungs[nth(rung)]["level"])]["head"])
         while slot >= 0:
-            if state.orders[slot]["level"] >= AGGREGATE:
+            if state.orders[nth(slot)]["level"] >= AGGREGATE:
                 return False
             if not used_up(state, proof, slot) and not withdrawn(proof, slot):
                 return False
-            slot = np.int64(state.orders[slot]["next"])
+            slot = np.int64(state.orders[nth(slot)]["next"])
         rung -= 1
     return True
 
@@ -97,9 +97,9 @@ def exhausted(state: Any, proof: Any, book: Any, trade: Any) -> Any:
 def begin_trade(state: Any, proof: Any, records: Any, at: Any, numbers: Any, base: Any, book: Any) -> None:
     """Take up a T, and close the one before it."""
     cursor = proof.cursor[0]
-    record = records[at]
+    record = records[nth(at)]
     before = np.int64(cursor["trade"])
-    same = before >= 0 and records[max(before, 0)]["order_id"] == record["order_id"]
+    same = before >= 0 and records[nth(max(before, 0))]["order_id"] == record["order_id"]
     end_trade(state, proof, records, numbers, base, book)
     cursor["aggressor_size"] = np.int64(record["size"]) + (cursor["aggressor_size"] if same else 0)
     cursor["trade"] = at
@@ -117,7 +117,7 @@ def end_trade(state: Any, proof: Any, records: Any, numbers: Any, base: Any, boo
     at = np.int64(cursor["trade"])
     if at < 0:
         return
-    record = records[at]
+    record = records[nth(at)]
     size = np.int64(record["size"])
     total = np.int64(cursor["others"])
     why = UNEXPLAINED
@@ -161,7 +161,7 @@ def settled(proof: Any, slot: Any, before: Any, after: Any, in_place: Any, recor
 def unsettled(state: Any, proof: Any, records: Any, numbers: Any, base: Any, book: Any) -> None:
     """Find the orders that the event has filled and left as they were."""
     for at in range(proof.cursor[0]["first"], proof.cursor[0]["end"]):
-        record = records[at]
+        record = records[nth(at)]
         if record["action"] != _FILL:
             continue
         slot = slot_of(state, record["order_id"], book)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mbo.book import Books
 from mbo.records import MBO_DTYPE, MBO_LENGTH, RTYPE_MBO, RecordArray
 from mbo.units import UNDEF_PRICE, UNDEF_SIZE
 
@@ -96,3 +97,8 @@ def wild(
         where = random.random(count) < nonsense / len(odd)
         records[name][where] = random.choice(np.array(values, MBO_DTYPE[name]), int(where.sum()))
     return records
+
+
+def reading_ahead(books: Books) -> None:
+    """Have books ask the cache for what later records need, however small they are."""
+    books._state.pool["ahead_from"] = 0

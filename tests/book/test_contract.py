@@ -10,7 +10,7 @@ import pytest
 from mbo.book import Book, L3Book, ReferenceBook
 from mbo.errors import OrderError, RequestError, RuleError
 from mbo.records import Side
-from tests.book.tapes import BAD_TS, LAST, MAYBE_BAD, MBP, SNAPSHOT, TICK, TOB, record, tape
+from tests.book.tapes import BAD_TS, LAST, MAYBE_BAD, MBP, SNAPSHOT, TICK, TOB, reading_ahead, record, tape
 
 pytestmark = pytest.mark.nojit
 
@@ -507,6 +507,15 @@ class TestReferenceBook(Contract):
 class TestBook(Contract):
     def make(self, **options):
         return Book(**options)
+
+
+class TestBookReadingAhead(Contract):
+    """A book that asks the cache for what later records need, as only a large one does by itself."""
+
+    def make(self, **options):
+        book = Book(**options)
+        reading_ahead(book._books)
+        return book
 
 
 class TestBookAmongOthers(Contract):

@@ -13,6 +13,7 @@ from mbo.book import Book, Books, ReferenceBook
 from mbo.book._queue_kernels import locate
 from mbo.book._state_kernels import NIL, home
 from mbo.errors import InternalError, RequestError, RuleError, SymbolError
+from mbo.simulator import simulate
 from mbo.symbols import Mapping, SymbolMap
 from tests.book.tapes import TICK, record, tape, wild
 
@@ -186,6 +187,17 @@ def test_levels_far_from_the_best_are_found():
     assert sorted(level.price for side in ("bid", "ask") for level in book.levels(side)) == left
 
 
+@pytest.mark.parametrize(("resting", "ahead"), [(300, False), (9_000, True)])
+def test_large_books_are_read_ahead_and_end_as_the_simulator_says(resting, ahead):
+    session = simulate(40_000, seed=4, resting=resting, instruments=2)
+    books = Books()
+    for part in np.array_split(session.records, 7):
+        books.apply(part)
+    assert (books._state.ahead != NIL).any() == ahead
+    for book in books.values():
+        assert book.digest() == session.digest(book.status.instrument_id)
+
+
 def test_memory_of_orders_that_left_is_used_again():
     book = Book()
     lines = [line for n in range(200) for line in (f"A {n} B {n % 40} 1", f"C {n} B {n % 40} 1")]
@@ -256,7 +268,7 @@ def test_check_sees_a_broken_pool(array, value):
 def test_check_sees_a_lost_table_entry():
     book = Book()
     book.apply(tape("A 1 B 100 5", "A 2 B 100 1"))
-    table = book._state.table
-    table[np.flatnonzero(table == 1)] = NIL
+    slots = book._state.table["slot"]
+    slots[np.flatnonzero(slots == 1)] = NIL
     with pytest.raises(InternalError, match="hold different orders"):
         book.check()

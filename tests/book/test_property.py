@@ -15,7 +15,7 @@ from mbo.errors import RuleError
 from mbo.records import MBO_DTYPE, MBO_LENGTH, RTYPE_MBO, RecordArray
 from mbo.simulator import simulate
 from mbo.units import UNDEF_PRICE, UNDEF_SIZE
-from tests.book.tapes import wild
+from tests.book.tapes import reading_ahead, wild
 
 pytestmark = pytest.mark.nojit
 
@@ -71,9 +71,12 @@ def assert_same(fast: Books, records: RecordArray, equal_size: str = "venue") ->
     records=streams(),
     cuts=st.lists(st.integers(0, 60), max_size=3),
     equal_size=st.sampled_from(["venue", "loses", "keeps"]),
+    ahead=st.booleans(),
 )
-def test_any_stream_gives_the_same_books(records, cuts, equal_size):
+def test_any_stream_gives_the_same_books(records, cuts, equal_size, ahead):
     fast = Books(equal_size=equal_size)
+    if ahead:
+        reading_ahead(fast)
     for part in np.split(records, sorted(cut for cut in cuts if cut < len(records))):
         fast.apply(part)
         next(iter(fast.values())).check() if fast else None

@@ -61,22 +61,23 @@ ENGINE: Final = [
 -    clear_side(state, 2 * book + 1)
 +    clear_side(state, 2 * book)
 @ a clear does not make a book synced
--    state.books[book]["synced"] = 1
-+    state.books[book]["synced"] = 0
+-    state.books[nth(book)]["synced"] = 1
++    state.books[nth(book)]["synced"] = 0
 @ a clear leaves a book suspect
--    state.books[book]["suspect"] = 0
-+    state.books[book]["suspect"] = 1
+-    state.books[nth(book)]["suspect"] = 0
++    state.books[nth(book)]["suspect"] = 1
 @ an implied clear is noted only if both sides had levels
--    if state.sides[2 * book]["length"] + state.sides[2 * book + 1]["length"] > 0:
-+    if state.sides[2 * book]["length"] + state.sides[2 * book + 1]["length"] > 1:
+-    if state.sides[nth(2 * book)]["length"] + state.sides[nth(2 * book + 1)]["length"] > 0:
++    if state.sides[nth(2 * book)]["length"] + state.sides[nth(2 * book + 1)]["length"] > 1:
 @ a snapshot without an R does not clear
 -    if begins:
 -        begin_snapshot(state, book, record, index)
      position = find(state, record["order_id"], book)
 @ a duplicate add leaves the old order
 -        remove(state, position)
-     insert(state, side, record)
-     return DONE
+-        position = find(state, record["order_id"], book)
++        position = ~position
+     insert(state, ~position, side, record)
 @ an order cancelled to nothing stays
 -    if rest <= 0:
 +    if rest < 0:
@@ -92,14 +93,14 @@ ENGINE: Final = [
 -    if level["side"] != side or level["price"] != record["price"]:
 +    if level["price"] != record["price"]:
 @ an equal size never loses its place
--    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
+-    if more > 0 or (more == 0 and state.books[nth(book)]["equal_loses"]):
 +    if more > 0:
 @ an equal size always loses its place
--    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
+-    if more > 0 or (more == 0 and state.books[nth(book)]["equal_loses"]):
 +    if more >= 0:
 @ a larger size keeps its place
--    if more > 0 or (more == 0 and state.books[book]["equal_loses"]):
-+    if more < 0 or (more == 0 and state.books[book]["equal_loses"]):
+-    if more > 0 or (more == 0 and state.books[nth(book)]["equal_loses"]):
++    if more < 0 or (more == 0 and state.books[nth(book)]["equal_loses"]):
 @ a modify leaves the level's sum
 -    level["size"] += more
 @ a place lost leaves the time since when
@@ -128,77 +129,81 @@ ENGINE: Final = [
 -        slot["events"] += events
 +        slot["events"] += messages
 @ a book gets the next book's last record
--                settle(state, book, records[i - 1], i - run, events)
-+                settle(state, book, records[i], i - run, events)
+-                settle(state, book, records[nth(i - 1)], i - run, events)
++                settle(state, book, records[nth(i)], i - run, events)
 @ records are numbered from 1
--        index = rows[i] if rows.shape[0] > 0 else before + i
-+        index = rows[i] if rows.shape[0] > 0 else before + i + 1
+-        index = rows[nth(i)] if rows.shape[0] > 0 else before + i
++        index = rows[nth(i)] if rows.shape[0] > 0 else before + i + 1
 @ the first book is lost when the keys grow
 -    for book in range(state.pool[0]["books"]):
 +    for book in range(1, state.pool[0]["books"]):
 === book/_queue_kernels.py
 @ a new order does not know who stands before it
--    state.orders[slot]["prev"] = tail
-+    state.orders[slot]["prev"] = NIL
+-    state.orders[nth(slot)]["prev"] = tail
++    state.orders[nth(slot)]["prev"] = NIL
 @ an order that leaves is still known to the one behind
--        state.orders[after]["prev"] = before
+-        state.orders[nth(after)]["prev"] = before
 +        pass
 @ an order that leaves stays the tail
 -        queue["tail"] = before
 +        pass
 @ taking a free slot loses the others
--        pool["free_order"] = state.orders[slot]["next"]
+-        pool["free_order"] = state.orders[nth(slot)]["next"]
 +        pool["free_order"] = NIL
 @ a freed slot is lost
 -    state.pool[0]["free_order"] = slot
 @ a removed order is still found
 -    forget(state, position)
-     level = np.int64(state.orders[slot]["level"])
+     state.books[nth(state.levels[nth(state.orders[nth(slot)]["level"])]["side"] >> 1)]["orders"] -= 1
 @ a removed order's size stays in the level
--    queue["size"] -= np.int64(state.orders[slot]["size"])
+-    queue["size"] -= np.int64(state.orders[nth(slot)]["size"])
 @ the last order takes an aggregate along
 -    if queue["head"] < 0:
 +    if queue["count"] == 0:
 @ clearing forgets an aggregate as if it were an order
--            if state.orders[entry]["level"] < AGGREGATE:
+-            if state.orders[nth(entry)]["level"] < AGGREGATE:
 +            if True:
 @ a cleared side keeps its length
 -    slot["length"] = 0
 @ the front order is taken for the aggregate
--    while slot >= 0 and state.orders[slot]["level"] < AGGREGATE:
+-    while slot >= 0 and state.orders[nth(slot)]["level"] < AGGREGATE:
 +    while False:
 @ a level set again counts twice
--    state.levels[level]["size"] += np.int64(record["size"]) - np.int64(order["size"])
-+    state.levels[level]["size"] += np.int64(record["size"])
+-    state.levels[nth(level)]["size"] += np.int64(record["size"]) - np.int64(order["size"])
++    state.levels[nth(level)]["size"] += np.int64(record["size"])
 @ an aggregate that leaves takes its orders along
--    if state.levels[level]["head"] < 0:
+-    if state.levels[nth(level)]["head"] < 0:
 +    if True:
 @ queue_ahead counts those behind
-         ahead += np.int64(state.orders[slot]["size"])
--        slot = np.int64(state.orders[slot]["prev"])
-+        slot = np.int64(state.orders[slot]["next"])
+         ahead += np.int64(state.orders[nth(slot)]["size"])
+-        slot = np.int64(state.orders[nth(slot)]["prev"])
++        slot = np.int64(state.orders[nth(slot)]["next"])
 === book/_state_kernels.py
 @ an id is found in another book
--        if order["order_id"] == order_id and state.levels[order["level"]]["side"] >> 1 == book:
+-        if order["order_id"] == order_id and state.levels[nth(order["level"])]["side"] >> 1 == book:
 +        if order["order_id"] == order_id:
 @ a search does not wrap around the table
              return position
 -        position = (position + 1) & mask
 +        position = position + 1
 @ a deletion leaves those it had pushed on
--            table[hole] = slot
+-            table[nth(hole)] = entry
 -            hole = position
 +            pass
 @ a deletion pulls back too much
 -        if ((position - wanted) & mask) >= ((position - hole) & mask):
 +        if True:
-@ the asks are lost when the table grows
--    for side in range(2 * state.pool[0]["books"]):
-+    for side in range(0, 2 * state.pool[0]["books"], 2):
-@ aggregates enter the table when it grows
--                if order["level"] < AGGREGATE:
-+                if True:
-                     remember(state, slot, order["order_id"], np.int64(side >> 1))
+@ the last entry is lost when the table grows
+-    for k in range(old.shape[0]):
++    for k in range(old.shape[0] - 1):
+@ an entry takes the place of another when the table grows
+-            while new[nth(position)]["slot"] >= 0:
++            while False:
+@ a position without an order is taken for one
+-            return ~position
++            return position
+@ an entry keeps the hash of an earlier order
+-    entry["hash"] = hash_of(order_id, book)
 @ asks are sorted as bids
 -    return price ^ -np.int64(side & 1)
 +    return price
@@ -206,7 +211,7 @@ ENGINE: Final = [
          middle = (low + rung + 1) >> 1
 +        if middle == rung:
 +            break
-         if state.rungs[middle]["key"] > key:
+         if state.rungs[nth(middle)]["key"] > key:
 @ a far search never ends
 -            rung = middle - 1
 +            rung = middle
@@ -226,10 +231,10 @@ ENGINE: Final = [
 -    for k in range(slot["length"]):
 +    for k in range(slot["length"] - 1):
 @ a block left behind is lost
--        state.free_blocks[power - 1] = old
+-        state.free_blocks[nth(power - 1)] = old
 +        pass
 @ a new level goes where the block was
--        rung += state.sides[side]["start"] - before
+-        rung += state.sides[nth(side)]["start"] - before
 @ a level used again keeps its old tail
 -    slot["tail"] = NIL
 @ a level used again keeps its old sum
@@ -237,13 +242,13 @@ ENGINE: Final = [
 @ a level that leaves makes its neighbour leave
 -    while rung < end:
 +    while rung < end - 1:
-         state.rungs[rung] = state.rungs[rung + 1]
+         state.rungs[nth(rung)] = state.rungs[nth(rung + 1)]
 @ a freed level is lost
      slot["side"] = state.pool[0]["free_level"]
 -    state.pool[0]["free_level"] = level
 === book/engine.py
 @ ids are forgotten when the pool grows
--            arrays.rehash(self._state)
+-            arrays.rehash(state.table, self._state.table)
 +            pass
          elif what == arrays.GROW_LEVELS:
 @ anomalies are forgotten when books are added
@@ -287,25 +292,25 @@ ANALYTICS: Final = [
 -    row["ts_entered"] = _UNDEF_TIME if began == UNKNOWN else record["ts_event"]
 +    row["ts_entered"] = record["ts_event"]
 @ the order itself stands ahead of it
--    lives.rows[number]["queue_ahead"] = state.levels[order["level"]]["size"] - np.int64(order["size"])
-+    lives.rows[number]["queue_ahead"] = state.levels[order["level"]]["size"]
+-    lives.rows[number]["queue_ahead"] = state.levels[nth(order["level"])]["size"] - np.int64(order["size"])
++    lives.rows[number]["queue_ahead"] = state.levels[nth(order["level"])]["size"]
 @ the end has no time
      row["outcome"] = outcome
 -    row["ts_ended"] = record["ts_event"]
 @ fills of an earlier event are still to be told
--    return row["pending"] if row["event"] == state.books[book]["events"] else np.int64(0)
+-    return row["pending"] if row["event"] == state.books[nth(book)]["events"] else np.int64(0)
 +    return np.int64(row["pending"])
 @ the distance of an ask is that of a bid
 -    return price - best if side & 1 else best - price
 +    return best - price
 @ the distance is from the worst price
--    best = state.levels[state.rungs[slot["start"] + slot["length"] - 1]["level"]]["price"]
-+    best = state.levels[state.rungs[slot["start"]]["level"]]["price"]
+-    best = state.levels[nth(state.rungs[nth(slot["start"] + slot["length"] - 1)]["level"])]["price"]
++    best = state.levels[nth(state.rungs[nth(slot["start"])]["level"])]["price"]
 @ a clear that the engine implies is not seen
 -    return flags & _TOB != 0 or (record["price"] != _UNDEF_PRICE and sized(record))
 +    return False
 @ every record of a snapshot clears
--    if record["action"] != _ADD or flags & _SNAPSHOT == 0 or state.books[book]["in_snapshot"] != 0:
+-    if record["action"] != _ADD or flags & _SNAPSHOT == 0 or state.books[nth(book)]["in_snapshot"] != 0:
 +    if record["action"] != _ADD or flags & _SNAPSHOT == 0:
 @ a clear leaves the asks open
 -            end_sides(state, lives, book, record, 2 * book, 2 * book + 2)
@@ -346,7 +351,7 @@ ANALYTICS: Final = [
 -                moved = level["side"] != side or level["price"] != record["price"] or size > shown
 +                moved = level["side"] != side or level["price"] != record["price"] or size != shown
 @ an equal size loses the place everywhere
--                moved = moved or (size == shown and state.books[book]["equal_loses"] != 0)
+-                moved = moved or (size == shown and state.books[nth(book)]["equal_loses"] != 0)
 +                moved = moved or size == shown
 @ a cancel is a fill where anything was filled
 -                end(row, FILLED if told >= shown and action == _CANCEL else CANCELLED, record)
@@ -427,7 +432,9 @@ ANALYTICS: Final = [
 -                        level["side"] != side or level["price"] != record["price"] or record["size"] > order["size"]
 +                        level["side"] != side or level["price"] != record["price"]
 @ an equal size keeps its place
--                    arrives = arrives or (record["size"] == order["size"] and state.books[book]["equal_loses"] != 0)
+-                    arrives = arrives or (
+-                        record["size"] == order["size"] and state.books[nth(book)]["equal_loses"] != 0
+-                    )
 @ a modify is never an arrival of an unknown order
 -            if position >= 0 and (arrives or not rested) and accepted(record):
 +            if position >= 0 and arrives and accepted(record):

@@ -94,6 +94,7 @@ def at(states: Any, row: Any) -> Any:
         keys=states.keys[row],
         anomalies=states.anomalies[row],
         pool=states.pool[row],
+        ahead=states.ahead[row],
     )
 
 
@@ -224,7 +225,7 @@ def compare_book(state: Any, book: Any, content: Any, expected: Any, anomalies: 
         ahead = np.int64(-1)
         position = queues.locate(state, answers.ids[k], book)
         if position >= 0:
-            ahead = np.int64(queues.size_ahead(state, np.int64(state.table[position])))
+            ahead = np.int64(queues.size_ahead(state, np.int64(state.table[position]["slot"])))
         if ahead != answers.ahead[content, k]:
             return _AHEAD
     return 0
@@ -409,7 +410,7 @@ def fingerprint(state: Any, seed: Any) -> Any:
     for i in range(pool["rungs"]):
         h = mixed(mixed(h, state.rungs[i]["key"]), np.int64(state.rungs[i]["level"]))
     for i in range(state.table.shape[0]):
-        h = mixed(h, np.int64(state.table[i]))
+        h = mixed(h, np.int64(state.table[i]["slot"]))  # which says the hash, too; that of a free entry is left over
     for i in range(state.free_blocks.shape[0]):
         h = mixed(h, np.int64(state.free_blocks[i]))
     for i in range(state.keys.shape[0]):

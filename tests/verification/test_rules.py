@@ -419,7 +419,7 @@ def sabotaged(state, book, record, index):
     status = right(state, book, record, index)
     position = queues.locate(state, record["order_id"], book)
     if position >= 0 and record["action"] == ord(ACTION):
-        slot = state.table[position]
+        slot = state.table[position]["slot"]
         HARM
     return status
 
