@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -94,9 +94,12 @@ class DbnFile:
         """View all records at once, where a plain file holds nothing but whole MBO records and no sending times; else None."""
         if self.compressed or self.metadata.ts_out:
             return None
-        data = np.frombuffer(_mapped(self), np.uint8)[self.header_bytes :]
-        if len(data) % MBO_DTYPE.itemsize or leading_mbo(data, MBO_DTYPE.itemsize) * MBO_DTYPE.itemsize < len(data):
-            return None
+        data, stride = np.frombuffer(_mapped(self), np.uint8)[self.header_bytes :], MBO_DTYPE.itemsize
+        for start in range(0, len(data), _RELEASE_BYTES // stride * stride):
+            part = data[start : start + _RELEASE_BYTES // stride * stride]
+            if leading_mbo(part, stride) * stride < len(part):
+                return None
+            give_back(part)
         return as_records(data.view(MBO_DTYPE))
 
     def load(self) -> Bytes:
@@ -195,6 +198,22 @@ def _mapped(file: DbnFile) -> mmap.mmap:
         if os.fstat(plain.fileno()).st_size < file.header_bytes:  # an empty one cannot even be mapped
             raise TruncatedError(f"{file.path} has become shorter than its header", path=str(file.path))
         return mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def give_back(view: npt.NDArray[Any]) -> None:
+    """Let the system have the pages under a view of a mapped file, which count as this process's memory once they were read.
+
+    They come again from the file whenever somebody looks at them. Nothing happens where the memory is no file's.
+    """
+    base: Any = view
+    while isinstance(base, np.ndarray):
+        base = base.base
+    pages = base.obj if isinstance(base, memoryview) else base
+    if not isinstance(pages, mmap.mmap) or view.flags.writeable or not len(view):
+        return  # what can be written may stand nowhere else
+    start = view.__array_interface__["data"][0] - np.frombuffer(pages, np.uint8).__array_interface__["data"][0]
+    begin = start // mmap.PAGESIZE * mmap.PAGESIZE
+    pages.madvise(mmap.MADV_DONTNEED, begin, start + view.nbytes - begin)
 
 
 def leading_mbo(data: Bytes, stride: int) -> int:

@@ -6,20 +6,17 @@ at an instant has to be the one that a replay of the file gives.
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-import resource
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import mbo
+from mbo.bench.apart import apart, most_memory
 from mbo.bench.row import Aim, Row
 from mbo.errors import InternalError
 from mbo.simulator import write_session
@@ -40,26 +37,20 @@ def store() -> Iterator[Row]:
         write_session(path, MESSAGES, seed=1)
         peaks = []
         for table, rate in (("messages", 2), ("mbp10", 0.7)):
-            count, seconds, size, peak = _alone(ingest, path, url, table)
+            count, seconds, size, peak = apart(ingest, path, url, table)
             yield Row(f"{table} into the store", count, [count / seconds / 1e6], "M rows/s", [Aim(rate)])
             yield Row(f"{table} on disk", count, [size / count], "bytes a row", [Aim(16, most=True)])
             peaks.append(peak)
         yield Row("memory of the second, at its highest", MESSAGES, [peaks[1]], "GB", [Aim(1.5, most=True)])
-        yield Row("book(at=), median of random instants", MESSAGES, _alone(look, path, url), "ms", [Aim(20, most=True)])
-        yield Row("messages read back", MESSAGES, _alone(read_back, path, url), "M rows/s", [Aim(5)])
+        yield Row("book(at=), median of random instants", MESSAGES, apart(look, path, url), "ms", [Aim(20, most=True)])
+        yield Row("messages read back", MESSAGES, apart(read_back, path, url), "M rows/s", [Aim(5)])
         for name, write in (("polars", parquet_by_polars), ("duckdb", parquet_by_duckdb)):
             if find_spec(name) is not None:
-                seconds, size = _alone(write, path, Path(folder) / f"{name}.parquet")
+                seconds, size = apart(write, path, Path(folder) / f"{name}.parquet")
                 yield Row(
                     f"messages to Parquet by {name}", MESSAGES, [MESSAGES / seconds / 1e6], "M rows/s",
                     detail=f"{size / MESSAGES:.3g} bytes a row",
                 )  # fmt: skip
-
-
-def _alone(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do one step in a new process: an embedded database belongs to one."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result(3_600)
 
 
 def ingest(path: Path, url: str, table: str) -> tuple[int, float, int, float]:
@@ -68,7 +59,7 @@ def ingest(path: Path, url: str, table: str) -> tuple[int, float, int, float]:
         report = there.ingest(path, mbp10=table == "mbp10")
         sql = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'mbo' AND table = {table:String}"
         size = there.query(sql, table=table).column(0)[0].as_py()
-        peak = _peak_gb()
+        peak = most_memory() / 1e3
         if table == "mbp10" and not there.verify(path):
             raise InternalError("what is stored differs from the file")
     return report.rows[table], report.files[0].seconds, size, peak
@@ -145,8 +136,3 @@ def _sums(batches: Iterator[Any]) -> dict[int, int]:
             sums[number] = crc(part, sums.get(number, 0))
         rows += len(batch)
     return sums
-
-
-def _peak_gb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if sys.platform == "darwin" else 1e6)

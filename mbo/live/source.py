@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mbo import dbn
 from mbo.errors import RequestError
 from mbo.records import MBO_DTYPE, RTYPE_MBO, Action, Flag, RecordArray, Side, TimeField, as_records
 from mbo.replay import Records
@@ -61,7 +62,11 @@ class Source:
     def piece(self, begin: int, end: int) -> tuple[RecordArray, int]:
         """Give records from number `begin` up to at most `end`, as far as their turn goes, not yet shifted; and their turn."""
         turn, offset = divmod(begin, len(self.records))
-        return self.records[offset : min(offset + end - begin, len(self.records))], turn
+        stop = min(offset + end - begin, len(self.records))
+        step = offset // _STEP
+        if stop // _STEP > step:  # what was sent needs no memory; who is behind has it from the file again
+            dbn.give_back(self.records[max(0, step - 1) * _STEP : offset])
+        return self.records[offset:stop], turn
 
     def moved(self, records: RecordArray, turn: int) -> RecordArray:
         """Give records of a turn with their times, order ids and sequence numbers moved on; what is missing stays missing."""
@@ -132,6 +137,7 @@ class Source:
                 begin = len(latest) * _CHUNK
                 times = _known(self.records[clock][begin : begin + _STEP])
                 peaks = np.maximum.reduceat(times, np.arange(0, len(times), _CHUNK)).tolist()
+                dbn.give_back(self.records[begin : begin + _STEP])
                 for peak in peaks:
                     latest.append(max(peak, latest[-1] if latest else 0))
         return latest[chunk]

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,30 @@ def test_plain_file_is_its_own_memory(tmp_path, monkeypatch):
     assert source.end == 1_000
     assert not source.records.flags.writeable
     assert (source.dataset, source.symbol_map.symbols) == ("GLBX.MDP3", ["AAA"])
+
+
+def test_what_was_sent_takes_no_memory(tmp_path):
+    records = np.tile(stream(1_000), 2_000)  # 112 MB
+    before, most, same = resident_mb(), 0.0, True
+    source = Source(day_of(tmp_path, records))
+    for begin in range(0, len(records), 4096):
+        piece, _ = source.piece(begin, begin + 4096)
+        same &= piece.tobytes() == records[begin : begin + 4096].tobytes()
+        most = max(most, resident_mb() - before)
+    assert same
+    assert 10 < most < 40, "of the file's pages, MB"
+    assert source.first_reaching(int(records["ts_recv"].max())) < len(records)
+    assert resident_mb() - before < 40
+    assert source.records.tobytes() == records.tobytes(), "what was given back comes again"
+
+
+def resident_mb() -> float:
+    """What this process has of mapped files in memory, MB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("the system does not say what pages a process has")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("RssFile:"))
+    return int(line.split()[1]) / 1_000
 
 
 def test_other_files_are_laid_out(tmp_path):
