@@ -20,7 +20,7 @@ from mbo.schemas import LEVEL_PAIR_DTYPE, TRADES_DTYPE, mbp_dtype
 from mbo.units import UNDEF_PRICE
 
 Emit = Literal["touch", "change"]
-RTYPES: Final = {1: 0x01, 10: 0x0A}
+LEVELS: Final = (1, 10)
 BATCH: Final = 1 << 14  # records that come out at a time: 6 MB of MBP-10
 
 
@@ -32,7 +32,7 @@ class Mbp:
     """
 
     def __init__(self, levels: int = 10, *, emit: Emit = "touch", books: Books | None = None) -> None:
-        if levels not in RTYPES:
+        if levels not in LEVELS:
             raise RequestError(f"mbp({levels}): Databento's schemas have 1 or 10 levels")
         if emit not in ("touch", "change"):
             raise RequestError(f"emit={emit!r}: it is 'touch' or 'change'")
@@ -52,15 +52,15 @@ class Mbp:
 
         def emit(state: Any, batch: Any, numbers: Any, start: int) -> tuple[int, int]:
             self._make_room(len(state.books))
-            out = np.empty(BATCH, self.dtype)
-            raw = out.view(np.uint8).reshape(BATCH, -1)
-            heads = raw[:, : TRADES_DTYPE.itemsize].view(TRADES_DTYPE)[:, 0]
-            heads["length"], heads["rtype"] = self.dtype.itemsize // 4, RTYPES[self._levels]
-            pairs = raw[:, TRADES_DTYPE.itemsize :].view(LEVEL_PAIR_DTYPE)
-            emission = kernels.Emission(self._candidates, heads, pairs, self._shown, self._only_changes)
+            words = np.empty((min(BATCH, 2 * (len(batch) - start) + 2), self.dtype.itemsize // 8), np.int64)
+            heads = words[:, : kernels.HEAD].view(TRADES_DTYPE)[:, 0]
+            shown = self._shown.view(np.int64)
+            emission = kernels.Emission(
+                self._candidates, heads, words, words.view(np.uint32), shown, shown.view(np.uint32), self._only_changes
+            )
             status, done, count = kernels.emit(state, emission, batch, numbers, start)
             if count:
-                pieces.append(out[:count])
+                pieces.append(words[:count].view(self.dtype)[:, 0])
             return status, done
 
         self.books._drive(emit, as_records(records), rows)
@@ -73,6 +73,6 @@ class Mbp:
             candidates = np.zeros(books, kernels.CANDIDATE)
             shown = np.zeros((books, self._levels), LEVEL_PAIR_DTYPE)
             shown["bid_px"] = shown["ask_px"] = UNDEF_PRICE
-            candidates["stale_bids"] = candidates["stale_asks"] = self._levels
+            candidates["first"], candidates["first_side"] = self._levels, 2  # nothing is stale
             candidates[:there], shown[:there] = self._candidates, self._shown
             self._candidates, self._shown = candidates, shown

@@ -6,17 +6,20 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
+from mbo.ahead import ahead
 from mbo.errors import LostError
 from mbo.files import replacing
-from mbo.formats import writing
+from mbo.formats import Put, writing
 from mbo.live.feed import Feed
 from mbo.live.process import GatewayProcess
 from mbo.progress import track
@@ -152,19 +155,31 @@ def _write_mbp(day: Records, named: Mapping[str, Book], out: Path) -> dict[str, 
     for start in range(0, len(names), _OPEN_BOOKS):
         stream = day.mbp(10)
         by_key = {_key(named[name]): name for name in names[start : start + _OPEN_BOOKS]}
-        with ExitStack() as stack:
-            puts = {}
+        with ExitStack() as stack, ThreadPoolExecutor(1, "mbo-write") as pool:
+            puts: dict[int, list[Put]] = {}
+            counts = dict.fromkeys(by_key, 0)
             for key, name in by_key.items():
                 written[name] = {out / f"{name}.mbp-10{suffix}": 0 for suffix in MBP_FORMATS}
-                puts[key] = {path: stack.enter_context(writing(path, stream)) for path in written[name]}
-            for array in stream.batches():
-                keys = book_keys(array)
-                for key in np.unique(keys).tolist():
-                    own = array[keys == key]
-                    for path, put in puts.get(key, {}).items():
-                        put(own)
-                        written[by_key[key]][path] += len(own)
+                puts[key] = [stack.enter_context(writing(path, stream)) for path in written[name]]
+            for array in ahead(stream.batches()):
+                for key, own in _by_book(array):
+                    if key in puts:
+                        compressed, coded = puts[key]
+                        beside = pool.submit(compressed, own)
+                        coded(own)  # on this thread: polars crashes on one that is not there for long
+                        beside.result()
+                        counts[key] += len(own)
+            for key, name in by_key.items():
+                written[name] = dict.fromkeys(written[name], counts[key])
     return written
+
+
+def _by_book(array: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Take records apart by book, without a copy where all are of one."""
+    keys = book_keys(array)
+    found = np.unique(keys).tolist()
+    for key in found:
+        yield key, array if len(found) == 1 else array[keys == key]
 
 
 def _key(book: Book) -> int:

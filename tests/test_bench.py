@@ -66,7 +66,6 @@ def test_every_row_of_core_is_measured(small, alone, monkeypatch):
         "50 orders resting", "100 orders resting", "400 orders resting", "10 instruments interleaved",
         "file to records", "file by databento_dbn.DBNDecoder, to objects",
         "Zstandard file to records", "Zstandard file by databento_dbn.DBNDecoder, to objects",
-        "import mbo (beyond python itself)", "mbo book FILE, start to end",
     ]  # fmt: skip
     assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)
     assert set(rows[0].ratios) == {"ReferenceBook", "dict + SortedDict, decoded tuples", "the speed of memory"}

@@ -6,5 +6,5 @@ same records; absolute figures are worth what the machine is.
 
 from typing import Final
 
-SUITES: Final = ("core", "mbp", "live", "store", "serve", "dashboard", "scale")
+SUITES: Final = ("core", "mbp", "files", "live", "store", "serve", "dashboard", "scale")
 """What `mbo bench all` goes through, each a module with a function of its name that gives rows; `haul` is beside them."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,8 +34,8 @@ AIMS: Final = {PLAIN: 20, others.NAUTILUS: 8}
 
 
 def core() -> Iterator[Row]:
-    """Measure the books alone, files read, and starting up, with what does the same beside them."""
-    for step in (_small_book, _real_book, _resting, _instruments, others.decoders, _start_up):
+    """Measure the books alone, and files read, with what does the same beside them."""
+    for step in (_small_book, _real_book, _resting, _instruments, others.decoders):
         yield from step()
 
 
@@ -138,27 +136,3 @@ def _engine(records: RecordArray) -> Book:
     book = Book()
     book.apply(records)
     return book
-
-
-# ---------------------------------------------------------------- starting up
-
-
-def _start_up() -> list[Row]:
-    bare = _seconds([sys.executable, "-c", "pass"])
-    imported = [value - statistics.median(bare) for value in _seconds([sys.executable, "-c", "import mbo"])]
-    shown = _seconds(
-        [sys.executable, "-c", "from mbo.cli import main; main()", "book", str(mbo.SIMULATED), "--symbol", "SIM1"]
-    )
-    return [
-        Row("import mbo (beyond python itself)", 0, imported, "s", [Aim(0.3, most=True)]),
-        Row("mbo book FILE, start to end", 0, shown, "s", [Aim(1.5, most=True)]),
-    ]
-
-
-def _seconds(command: list[str]) -> list[float]:
-    times = []
-    for _ in range(RUNS + 1):
-        begun = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)  # noqa: S603 - our own interpreter
-        times.append(time.perf_counter() - begun)
-    return times[1:]

@@ -27,6 +27,7 @@ from mbo.book._queue_kernels import (
 from mbo.book._state_kernels import ASK, BID, DONE, GROW_BOOKS, NIL, existing_level, find, home, room
 
 BROKEN: Final = 16  # strict: BROKEN + the anomaly's number
+UNSOUGHT: Final = -(1 << 62)  # no position of an order in the table: whoever needs it looks for it
 
 EQUAL_BY_VENUE: Final = 0
 EQUAL_LOSES: Final = 1
@@ -138,7 +139,7 @@ def begin_snapshot(state: Any, book: Any, record: Any, index: Any) -> None:
 
 
 @inline
-def add(state: Any, book: Any, record: Any, index: Any, begins: Any) -> Any:
+def add(state: Any, book: Any, record: Any, index: Any, begins: Any, position: Any) -> Any:
     """Apply an A; returns a status."""
     if record["side"] != ASK and record["side"] != BID:
         return note(state, book, BAD_SIDE, record, index)
@@ -152,7 +153,8 @@ def add(state: Any, book: Any, record: Any, index: Any, begins: Any) -> Any:
         return status
     if begins:
         begin_snapshot(state, book, record, index)
-    position = find(state, record["order_id"], book)
+    if begins or position == UNSOUGHT:
+        position = find(state, record["order_id"], book)
     if position >= 0:
         status = note(state, book, DUPLICATE_ADD, record, index)
         if status != DONE:
@@ -164,9 +166,10 @@ def add(state: Any, book: Any, record: Any, index: Any, begins: Any) -> Any:
 
 
 @inline
-def cancel(state: Any, book: Any, record: Any, index: Any) -> Any:
+def cancel(state: Any, book: Any, record: Any, index: Any, position: Any) -> Any:
     """Apply a C; returns a status."""
-    position = find(state, record["order_id"], book)
+    if position == UNSOUGHT:
+        position = find(state, record["order_id"], book)
     if position < 0:
         return note(state, book, UNKNOWN_CANCEL, record, index)
     taken = np.int64(record["size"])
@@ -192,7 +195,7 @@ def cancel(state: Any, book: Any, record: Any, index: Any) -> Any:
 
 
 @inline
-def modify(state: Any, book: Any, record: Any, index: Any) -> Any:
+def modify(state: Any, book: Any, record: Any, index: Any, position: Any) -> Any:
     """Apply an M; returns a status."""
     if record["side"] != ASK and record["side"] != BID:
         return note(state, book, BAD_SIDE, record, index)
@@ -203,7 +206,8 @@ def modify(state: Any, book: Any, record: Any, index: Any) -> Any:
     if status != DONE:
         return status
     unsized = record["size"] == 0 or record["size"] == _UNDEF_SIZE
-    position = find(state, record["order_id"], book)
+    if position == UNSOUGHT:
+        position = find(state, record["order_id"], book)
     if position < 0:
         status = note(state, book, UNKNOWN_MODIFY, record, index)
         if status == DONE and unsized:
@@ -239,8 +243,11 @@ def modify(state: Any, book: Any, record: Any, index: Any) -> Any:
 
 
 @inline
-def apply_record(state: Any, book: Any, record: Any, index: Any) -> Any:
-    """Apply one record; where the status that it returns is not DONE, nothing has changed."""
+def apply_record(state: Any, book: Any, record: Any, index: Any, position: Any = UNSOUGHT) -> Any:
+    """Apply one record; where the status that it returns is not DONE, nothing has changed.
+
+    `position` is that of its order in the table, where the caller has found it already.
+    """
     action = record["action"]
     flags = record["flags"]
     slot = state.books[nth(book)]
@@ -256,11 +263,11 @@ def apply_record(state: Any, book: Any, record: Any, index: Any) -> Any:
         if flags & (_TOB | _MBP) != 0:
             status = apply_level(state, book, record, index, begins)
         elif action == _ADD:
-            status = add(state, book, record, index, begins)
+            status = add(state, book, record, index, begins, position)
         elif action == _CANCEL:
-            status = cancel(state, book, record, index)
+            status = cancel(state, book, record, index, position)
         else:
-            status = modify(state, book, record, index)
+            status = modify(state, book, record, index, position)
         if not restores and status == DONE:
             slot["in_snapshot"] = 0
     else:

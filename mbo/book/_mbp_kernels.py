@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mbo._jit import inline, kernel, nth
+from mbo.book._ahead_kernels import begin_ahead, look_ahead, worth_it
 from mbo.book._kernels import apply_record, book_of, settle
 from mbo.book._queue_kernels import aggregate_of
 from mbo.book._state_kernels import ASK, BID, DONE, GROW_BOOKS, NIL, existing_level, find
 
 CANDIDATE: Final = np.dtype(
     [
-        ("ts_event", "<u8"),  # of the event's last change so far, like all down to `side`
+        ("ts_event", "<u8"),  # of the event's last change so far, like all down to `flags`
         ("ts_recv", "<u8"),
         ("price", "<i8"),
         ("size", "<u4"),
@@ -31,24 +32,34 @@ CANDIDATE: Final = np.dtype(
         ("restart", "u1"),  # a trade came out since: the next touch begins depth and sides anew
         ("sides", "u1"),  # which sides touched `depth`: 1 bids, 2 asks, 3 both
         ("depth", "u1"),
-        ("stale_bids", "u1"),  # from this depth on, what is kept as shown of the bids may be out of date
-        ("stale_asks", "u1"),
-        ("differs", "u1"),  # whether bringing it up to date changed anything since the last event's end
+        ("differs", "u1"),  # whether bringing what is shown up to date changed anything since the last event's end
+        ("first", "u1"),  # what is shown may be out of date from this depth
+        ("end", "u1"),  # to before this one,
+        ("first_side", "u1"),  # and from this side (0 bids, 1 asks)
+        ("end_side", "u1"),  # to before this one
+        ("busy", "u1"),  # whether an event is open or anything is stale
     ],
     align=True,
 )
 
 
 class Emission(NamedTuple):
-    """What comes out, and what is about to. `heads` and `levels` are two views of the same records."""
+    """What comes out, and what is about to.
+
+    `heads`, `prices` and `sizes` are views of the same records. As words of 8 bytes a record is HEAD for the head, then 4 for each
+    level: the prices of bid and ask, their sizes, their counts, two of these to a word. `sizes` has halves of such words.
+    """
 
     candidates: npt.NDArray[Any]  # CANDIDATE, one a book
     heads: npt.NDArray[Any]  # TRADES_DTYPE, the first 48 bytes of each record
-    levels: npt.NDArray[Any]  # LEVEL_PAIR_DTYPE, (records, levels)
-    shown: npt.NDArray[Any]  # LEVEL_PAIR_DTYPE, (books, levels): what a book showed last
+    prices: npt.NDArray[np.int64]  # (records, words)
+    sizes: npt.NDArray[np.uint32]  # (records, 2 * words)
+    shown_prices: npt.NDArray[np.int64]  # likewise, but without a head: the levels that each book showed last
+    shown_sizes: npt.NDArray[np.uint32]
     only_changes: bool  # leave an event out that touched what is visible and changed nothing of it
 
 
+HEAD: Final = 6  # words of 8 bytes before a record's levels
 FULL: Final = 8  # no room for what one more record may bring out: two
 
 _ADD, _CANCEL, _MODIFY, _CLEAR, _TRADE, _NONE = 65, 67, 77, 82, 84, 78
@@ -58,34 +69,26 @@ _UNDEF_SIZE = 2**32 - 1
 
 
 @inline
-def depth_at(state: Any, side: Any, price: Any, visible: Any) -> Any:
-    """Give a price's place on its side, 0 the best; `visible` where it is deeper than that or has no level."""
+def better(state: Any, side: Any, price: Any, visible: Any) -> Any:
+    """Count the levels of a side that are better than a price, up to `visible`."""
     slot = state.sides[nth(side)]
     top = slot["start"] + slot["length"] - 1
     key = price ^ -np.int64(side & 1)
-    for depth in range(min(visible, np.int64(slot["length"]))):
-        if state.rungs[nth(top - depth)]["key"] == key:
-            return np.int64(depth)
-    return np.int64(visible)
+    seen = min(visible, np.int64(slot["length"]))
+    if seen == 0 or state.rungs[nth(top + 1 - seen)]["key"] > key:
+        return seen
+    depth = np.int64(0)
+    while state.rungs[nth(top - depth)]["key"] > key:
+        depth += 1
+    return depth
 
 
 @inline
-def depth_before(state: Any, book: Any, record: Any, visible: Any) -> Any:
-    """Give (side, depth) of what the record is about to change: the order with its id, or for F_MBP its level."""
-    side = 2 * book + (1 if record["side"] == ASK else 0)
-    if record["flags"] & _TOB != 0:
-        return side, np.int64(visible)
-    if record["flags"] & _MBP != 0:
-        level = existing_level(state, side, np.int64(record["price"]))
-        if level < 0 or aggregate_of(state, level) < 0:
-            return side, np.int64(visible)
-        return side, depth_at(state, side, np.int64(record["price"]), visible)
-    position = find(state, record["order_id"], book)
-    if position < 0:
-        return side, np.int64(visible)
-    level = state.levels[nth(state.orders[nth(state.table[nth(position)]["slot"])]["level"])]
-    side = np.int64(level["side"])
-    return side, depth_at(state, side, np.int64(level["price"]), visible)
+def has_level(state: Any, side: Any, price: Any, depth: Any) -> Any:
+    """Say whether the level at a depth of a side is the one of a price."""
+    slot = state.sides[nth(side)]
+    key = price ^ -np.int64(side & 1)
+    return depth < slot["length"] and state.rungs[nth(slot["start"] + slot["length"] - 1 - depth)]["key"] == key
 
 
 @inline
@@ -114,52 +117,81 @@ def remember_source(candidate: Any, record: Any) -> None:
 
 
 @inline
-def stale(candidate: Any, side: Any, depth: Any) -> None:
-    """Note that a side has to be read again from `depth` on: a level that comes or goes moves all that is deeper."""
-    if side & 1:
-        candidate["stale_asks"] = min(np.int64(candidate["stale_asks"]), np.int64(depth))
-    else:
-        candidate["stale_bids"] = min(np.int64(candidate["stale_bids"]), np.int64(depth))
+def stale(candidate: Any, first_side: Any, end_side: Any, first: Any, end: Any) -> None:
+    """Note which depths of which sides have to be read again: a level that comes or goes moves all that is deeper."""
+    candidate["busy"] = 1
+    candidate["first"] = min(np.int64(candidate["first"]), first)
+    candidate["end"] = max(np.int64(candidate["end"]), end)
+    candidate["first_side"] = min(np.int64(candidate["first_side"]), first_side)
+    candidate["end_side"] = max(np.int64(candidate["end_side"]), end_side)
 
 
 @inline
-def level_at_depth(state: Any, side: Any, depth: Any) -> Any:
-    """Read the level at a depth of a side: (price, size, count), where there is none (UNDEF, 0, 0)."""
-    slot = state.sides[nth(side)]
-    if depth >= slot["length"]:
-        return np.int64(_UNDEF_PRICE), np.int64(0), np.int64(0)
-    level = state.levels[nth(state.rungs[nth(slot["start"] + slot["length"] - 1 - depth)]["level"])]
-    return np.int64(level["price"]), min(np.int64(level["size"]), np.int64(_UNDEF_SIZE)), np.int64(level["count"])
+def copy_shown(emission: Any, book: Any, out: Any) -> None:
+    """Write the levels that a book showed last.
 
-
-@inline
-def show(state: Any, book: Any, candidate: Any, shown: Any, out: Any) -> None:
-    """Read again what is stale of a book's best levels, and copy them all to `out`.
-
-    Most events touch one level near the top; copying ten levels from one place costs less than finding twenty in the pools.
+    Before `refresh`, not after it: what was just written in parts cannot be read as a whole until it has left the store buffer.
     """
-    visible = shown.shape[0]
+    prices, shown = emission.prices[nth(out)], emission.shown_prices[nth(book)]
+    for k in range(shown.shape[0]):
+        prices[HEAD + k] = shown[k]
+
+
+@inline
+def refresh(state: Any, emission: Any, side: Any, out: Any, first: Any, end: Any) -> Any:
+    """Read the levels of a side again from depth `first` to before `end`, and write them; returns whether any differs.
+
+    Where there is no level it is (UNDEF, 0, 0).
+    """
+    prices, sizes = emission.prices[nth(out)], emission.sizes[nth(out)]
+    shown_prices, shown_sizes = emission.shown_prices[nth(side >> 1)], emission.shown_sizes[nth(side >> 1)]
+    ask = side & 1
+    slot = state.sides[nth(side)]
+    length = np.int64(slot["length"])
+    top = slot["start"] + length - 1
     differs = False
-    for depth in range(np.int64(candidate["stale_bids"]), visible):
-        price, size, count = level_at_depth(state, 2 * book, depth)
-        pair = shown[depth]
-        differs |= pair["bid_px"] != price or pair["bid_sz"] != size or pair["bid_ct"] != count
-        pair["bid_px"] = price
-        pair["bid_sz"] = size
-        pair["bid_ct"] = count
-    for depth in range(np.int64(candidate["stale_asks"]), visible):
-        price, size, count = level_at_depth(state, 2 * book + 1, depth)
-        pair = shown[depth]
-        differs |= pair["ask_px"] != price or pair["ask_sz"] != size or pair["ask_ct"] != count
-        pair["ask_px"] = price
-        pair["ask_sz"] = size
-        pair["ask_ct"] = count
-    candidate["stale_bids"] = visible
-    candidate["stale_asks"] = visible
+    for depth in range(first, end):
+        price, size, count = np.int64(_UNDEF_PRICE), np.int64(0), np.int64(0)
+        if depth < length:
+            level = state.levels[nth(state.rungs[nth(top - depth)]["level"])]
+            price = np.int64(level["price"])
+            size = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
+            count = np.int64(level["count"])
+        px, sz, ct = nth(4 * depth + ask), nth(8 * depth + 4 + ask), nth(8 * depth + 6 + ask)
+        differs |= (shown_prices[px] != price) | (shown_sizes[sz] != size) | (shown_sizes[ct] != count)
+        shown_prices[px] = price
+        shown_sizes[sz] = size
+        shown_sizes[ct] = count
+        prices[px + nth(HEAD)] = price
+        sizes[sz + nth(2 * HEAD)] = size
+        sizes[ct + nth(2 * HEAD)] = count
+    return differs
+
+
+@inline
+def show(state: Any, emission: Any, book: Any, candidate: Any, out: Any) -> None:
+    """Write a book's best levels, and read again what is stale of them."""
+    copy_shown(emission, book, out)
+    differs = False
+    first, end = np.int64(candidate["first"]), np.int64(candidate["end"])
+    for ask in range(np.int64(candidate["first_side"]), np.int64(candidate["end_side"])):
+        differs |= refresh(state, emission, 2 * book + ask, out, first, end)
     if differs:
         candidate["differs"] = 1
-    for depth in range(visible):
-        out[depth] = shown[depth]
+    candidate["first"] = emission.shown_prices.shape[1] // 4
+    candidate["end"] = 0
+    candidate["first_side"] = 2
+    candidate["end_side"] = 0
+    candidate["busy"] = candidate["open"]
+
+
+@inline
+def head_of(emission: Any, out: Any) -> Any:
+    """Begin a record: its length and its rtype, which for market by price is the number of levels."""
+    head = emission.heads[nth(out)]
+    head["length"] = 2 * emission.prices.shape[1]
+    head["rtype"] = emission.shown_prices.shape[1] // 4
+    return head
 
 
 @inline
@@ -180,20 +212,74 @@ def put_trade(head: Any, record: Any, flags: Any) -> None:
 
 
 @inline
-def put_change(head: Any, candidate: Any, record: Any) -> None:
-    """Write the event's change; `record` is its last record, which may be of any action."""
-    head["publisher_id"] = record["publisher_id"]
-    head["instrument_id"] = record["instrument_id"]
-    head["ts_event"] = candidate["ts_event"]
-    head["price"] = candidate["price"]
-    head["size"] = candidate["size"]
-    head["action"] = candidate["action"]
-    head["side"] = BID if candidate["sides"] == 1 else ASK if candidate["sides"] == 2 else _NONE
-    head["flags"] = candidate["flags"] | _LAST
-    head["depth"] = candidate["depth"]
-    head["ts_recv"] = candidate["ts_recv"]
-    head["ts_in_delta"] = candidate["ts_in_delta"]
-    head["sequence"] = candidate["sequence"]
+def put_change(head: Any, key: Any, source: Any, depth: Any, sides: Any) -> None:
+    """Write the event's change; `source` has the fields of its last one: a record, or the candidate."""
+    head["publisher_id"] = key >> 32
+    head["instrument_id"] = key & 0xFFFFFFFF
+    head["ts_event"] = source["ts_event"]
+    head["price"] = source["price"]
+    head["size"] = source["size"]
+    head["action"] = source["action"]
+    head["side"] = BID if sides == 1 else ASK if sides == 2 else _NONE
+    head["flags"] = source["flags"] | _LAST
+    head["depth"] = depth
+    head["ts_recv"] = source["ts_recv"]
+    head["ts_in_delta"] = source["ts_in_delta"]
+    head["sequence"] = source["sequence"]
+
+
+@inline
+def about_to_change(state: Any, book: Any, record: Any, position: Any, visible: Any) -> Any:
+    """Give (side, price, known, from_side, from_depth, moved) of what an A, C or M is about to change.
+
+    It changes the book at `side` and `price`. `known` says whether its order, or for F_MBP its level, is there already. An order
+    that stands elsewhere has `moved`, from a depth that cannot be told later.
+    """
+    side = 2 * book + (1 if record["side"] == ASK else 0)
+    price = np.int64(record["price"])
+    action = record["action"]
+    changes = action == _ADD or action == _CANCEL or action == _MODIFY
+    known, moved = False, False
+    from_side, from_depth = side, visible
+    if changes and record["flags"] & (_TOB | _MBP) == 0 and position >= 0:
+        known = True
+        level = state.levels[nth(state.orders[nth(state.table[nth(position)]["slot"])]["level"])]
+        if action == _CANCEL:
+            side, price = np.int64(level["side"]), np.int64(level["price"])
+            from_side = side
+        elif level["side"] != side or level["price"] != price:
+            moved = True
+            from_side = np.int64(level["side"])
+            from_depth = better(state, from_side, np.int64(level["price"]), visible)
+    elif changes and record["flags"] & (_TOB | _MBP) == _MBP:
+        found = existing_level(state, side, price)
+        known = found >= 0 and aggregate_of(state, found) >= 0
+    return side, price, known, from_side, from_depth, moved
+
+
+@inline
+def note_change(
+    candidate: Any, record: Any, side: Any, depth: Any, from_side: Any, from_depth: Any, end: Any, visible: Any
+) -> None:
+    """Note a change at one depth, or at two, and that all between the first of them and `end` is stale."""
+    first = min(depth, from_depth)
+    sides = np.int64(0)
+    if depth == first:
+        sides |= np.int64(1) << (side & 1)
+    if from_depth == first:
+        sides |= np.int64(1) << (from_side & 1)
+    if record["action"] == _ADD and record["flags"] & (_SNAPSHOT | _TOB) != 0:
+        first, end = np.int64(0), visible
+        sides = np.int64(1) << (side & 1)
+        if record["flags"] & _SNAPSHOT != 0:
+            sides = np.int64(3)
+            from_side = side ^ 1
+            candidate["restart"] = 1
+    if first < visible:
+        stale(candidate, min(side, from_side) & 1, (max(side, from_side) & 1) + 1, first, end)
+        touch(candidate, first, sides)
+    if candidate["open"] != 0:
+        remember_source(candidate, record)
 
 
 @kernel
@@ -203,83 +289,88 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
     `rows` numbers the records, as in `apply`.
     """
     before = state.pool[0]["position"]
-    visible = np.int64(emission.levels.shape[1])
+    visible = np.int64(emission.shown_prices.shape[1] // 4)
     key = np.int64(NIL)
     book = np.int64(NIL)
+    run = start
+    events = np.int64(0)
     out = 0
     status = DONE
     done = start
+    ahead = worth_it(state)
+    if ahead:
+        begin_ahead(state, records, start)
     for i in range(start, records.shape[0]):
         if out + 2 > emission.heads.shape[0]:
             status = FULL
             break
         record = records[nth(i)]
+        if ahead:
+            look_ahead(state, records, i)
         this_key = np.int64(record["publisher_id"]) << 32 | np.int64(record["instrument_id"])
         if this_key != key:
+            if book >= 0:
+                settle(state, book, records[nth(i - 1)], i - run, events)
             book = book_of(state, this_key)
             if book < 0:
                 status = GROW_BOOKS
                 break
             key = this_key
+            run = i
+            events = np.int64(0)
         action = record["action"]
         flags = record["flags"]
         changes = action == _ADD or action == _CANCEL or action == _MODIFY
-        side, depth = 2 * book, visible
-        if changes:
-            side, depth = depth_before(state, book, record, visible)
+        position = find(state, record["order_id"], book)
+        side, price, known, from_side, from_depth, moved = about_to_change(state, book, record, position, visible)
+        length = state.sides[nth(side)]["length"]
         index = rows[nth(i)] if rows.shape[0] > 0 else before + i
-        status = apply_record(state, book, record, index)
+        status = apply_record(state, book, record, index, position)
         if status != DONE:
             break
-        candidate = emission.candidates[book]
-        shown = emission.shown[book]
-        if action == _TRADE:
-            alone = flags & _LAST != 0 and candidate["open"] == 0
-            put_trade(emission.heads[out], record, flags if alone else flags & ~np.uint8(_LAST))
-            show(state, book, candidate, shown, emission.levels[out])
-            out += 1
-            candidate["restart"] = candidate["open"]
-        elif action == _CLEAR:
-            stale(candidate, 0, 0)
-            stale(candidate, 1, 0)
-            if flags & _SNAPSHOT == 0:
-                remember_source(candidate, record)
-                touch(candidate, 0, 3)
-        elif changes:
-            sides = np.int64(1 << (side & 1))
-            stale(candidate, side, depth)
-            if flags & _SNAPSHOT != 0 and action == _ADD:
-                depth = np.int64(0)
-                sides = np.int64(3)
-                candidate["restart"] = 1
-                stale(candidate, 0, 0)
-                stale(candidate, 1, 0)
-            elif flags & _TOB != 0 and action == _ADD:
-                depth = np.int64(0)
-                stale(candidate, side, 0)
-            elif action != _CANCEL:
-                after = 2 * book + (1 if record["side"] == ASK else 0)
-                at = depth_at(state, after, np.int64(record["price"]), visible)
-                stale(candidate, after, at)
-                if at < depth:
-                    depth = at
-                    sides = np.int64(1 << (after & 1))
-                elif at == depth:
-                    sides |= np.int64(1 << (after & 1))
+        candidate = emission.candidates[nth(book)]
+        last = flags & _LAST != 0
+        depth = visible
+        if changes and (known or action != _CANCEL):
+            depth = better(state, side, price, visible)
+            if (moved or not known) and not has_level(state, side, price, depth):
+                depth = visible
+        end = depth + 1 if state.sides[nth(side)]["length"] == length else visible
+        if changes and last and candidate["busy"] == 0 and not moved and flags & (_TOB | _SNAPSHOT) == 0:
+            # an event of one record at one price, as nine in ten are: it needs no candidate
             if depth < visible:
-                touch(candidate, depth, sides)
-                remember_source(candidate, record)
-            elif candidate["open"] != 0:
-                remember_source(candidate, record)
-        if flags & _LAST != 0:
-            if candidate["open"] != 0:
-                show(state, book, candidate, shown, emission.levels[out])
-                if candidate["differs"] != 0 or not emission.only_changes:
-                    put_change(emission.heads[out], candidate, record)
+                copy_shown(emission, book, out)
+                differs = refresh(state, emission, side, out, depth, end)
+                if differs or candidate["differs"] != 0 or not emission.only_changes:
+                    put_change(head_of(emission, out), key, record, depth, np.int64(1) << (side & 1))
                     out += 1
                 candidate["differs"] = 0
-            candidate["open"] = 0
-            candidate["restart"] = 0
-        settle(state, book, record, 1, np.int64(flags) >> 7)
+        else:
+            if action == _TRADE:
+                alone = last and candidate["open"] == 0
+                put_trade(head_of(emission, out), record, flags if alone else flags & ~np.uint8(_LAST))
+                show(state, emission, book, candidate, out)
+                out += 1
+                candidate["restart"] = candidate["open"]
+            elif action == _CLEAR:
+                stale(candidate, np.int64(0), np.int64(2), np.int64(0), visible)
+                if flags & _SNAPSHOT == 0:
+                    touch(candidate, np.int64(0), np.int64(3))
+                    remember_source(candidate, record)
+            elif changes:
+                note_change(candidate, record, side, depth, from_side, from_depth, visible if moved else end, visible)
+            if last:
+                if candidate["open"] != 0:
+                    show(state, emission, book, candidate, out)
+                    if candidate["differs"] != 0 or not emission.only_changes:
+                        put_change(head_of(emission, out), key, candidate, candidate["depth"], candidate["sides"])
+                        out += 1
+                    candidate["differs"] = 0
+                    candidate["busy"] = 0
+                candidate["open"] = 0
+                candidate["restart"] = 0
+        events += np.int64(flags) >> 7
         done = i + 1
+    if book >= 0 and done > run:
+        settle(state, book, records[nth(done - 1)], done - run, events)
     return status, done, out

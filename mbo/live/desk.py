@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from mbo.book import Books
-from mbo.book.engine import Key
-from mbo.book.snapshot import snapshot
 from mbo.errors import ProtocolError
 from mbo.live.messages import Writer
 from mbo.live.protocol import ALL_SYMBOLS, Subscription
@@ -21,6 +18,10 @@ from mbo.records import MBO_DTYPE, RTYPE_MBO, Action, Flag, RecordArray, Side
 from mbo.selection import book_keys
 from mbo.symbols import Mapping
 from mbo.units import UNDEF_PRICE
+
+if TYPE_CHECKING:
+    from mbo.book import Books
+    from mbo.book.engine import Key
 
 _FUTURE: Final = re.compile(
     r"([A-Z0-9]+)[FGHJKMNQUVXZ]\d{1,2}"
@@ -53,7 +54,7 @@ class Desk:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._lock = threading.Lock()
-        self._books = Books(symbols=source.symbol_map)
+        self._books: Books | None = None  # the compiler is not loaded for clients that never ask for a snapshot
         self._at = 0  # how many records those have seen
         self._keys: tuple[Key, ...] | None = None  # of all books of the source, once somebody has asked
         self._names: dict[str, dict[str, list[Mapping]]] = {}  # by kind of name, as they are first asked for
@@ -96,18 +97,21 @@ class Desk:
         With `afresh`, for a client that comes from elsewhere, those that have no record yet are cleared. The first snapshot is at
         the cost of a replay up to there, a later one at that of what lies between.
         """
+        from mbo.book import Books
+        from mbo.book.snapshot import snapshot
+
         with self._lock:
-            if number < self._at or self._source.turn_of(number) > self._at:
-                self._books, self._at = Books(symbols=self._source.symbol_map), self._source.turn_of(number)
+            books = self._books
+            if books is None or number < self._at or self._source.turn_of(number) > self._at:
+                books, self._at = Books(symbols=self._source.symbol_map), self._source.turn_of(number)
+                self._books = books
             for records in self._source.between(self._at, number):
-                self._books.apply(records)
+                books.apply(records)
             self._at = number
             now = self._source.time_of(number - 1 if number else 0)
-            parts = [snapshot(book, ts_recv=now) for key, book in self._books.items() if wanted.has(key[1])]
+            parts = [snapshot(book, ts_recv=now) for key, book in books.items() if wanted.has(key[1])]
             if afresh:
-                parts += [
-                    _unknown(key, now) for key in self._every_key() if key not in self._books and wanted.has(key[1])
-                ]
+                parts += [_unknown(key, now) for key in self._every_key() if key not in books and wanted.has(key[1])]
         return bytes(stamped(np.concatenate(parts), ts_out)) if parts else b""
 
     def _every_key(self) -> tuple[Key, ...]:
