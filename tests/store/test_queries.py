@@ -97,3 +97,12 @@ def test_every_end_has_its_word(store, make):
     assert by_id[9]["ts_entered"] is None
     assert by_id[9]["price"] is None
     assert by_id[1]["ts_ended"] is None
+
+
+def test_an_answer_stays_what_it_is_while_others_come(store):
+    """What a query gives is memory of our own: not the database's, which it uses again for the next answer."""
+    first = store.query("SELECT number AS n, toString(number) AS s FROM numbers(300000)")
+    for seed in range(6):
+        store.query(f"SELECT rand64({seed}) AS n, hex(rand64({seed})) AS s FROM numbers(300000)")
+    assert first.column("n").to_pylist() == list(range(300_000))
+    assert first.column("s").to_pylist() == [str(n) for n in range(300_000)]
