@@ -203,15 +203,18 @@ def _mapped(file: DbnFile) -> mmap.mmap:
 def give_back(view: npt.NDArray[Any]) -> None:
     """Let the system have the pages under a view of a mapped file, which count as this process's memory once they were read.
 
-    They come again from the file whenever somebody looks at them. Nothing happens where the memory is no file's.
+    They come again from the file whenever somebody looks at them. Nothing happens where the memory is no file's, or can be written.
     """
     base: Any = view
     while isinstance(base, np.ndarray):
         base = base.base
     pages = base.obj if isinstance(base, memoryview) else base
-    if not isinstance(pages, mmap.mmap) or view.flags.writeable or not len(view):
-        return  # what can be written may stand nowhere else
-    start = view.__array_interface__["data"][0] - np.frombuffer(pages, np.uint8).__array_interface__["data"][0]
+    if not isinstance(pages, mmap.mmap) or not len(view):
+        return
+    whole = np.frombuffer(pages, np.uint8)
+    if whole.flags.writeable:
+        return  # what was written there may stand nowhere else
+    start = view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
     begin = start // mmap.PAGESIZE * mmap.PAGESIZE
     pages.madvise(mmap.MADV_DONTNEED, begin, start + view.nbytes - begin)
 

@@ -107,13 +107,16 @@ def test_the_machine_names_the_versions_of_what_runs_beside(monkeypatch):
 
 
 def test_what_is_left_out_is_said(alone, monkeypatch):
+    monkeypatch.delenv("MBO_DATA", raising=False)
     assert others.left_out(["core", "mbp", "store"]) == [
-        "not installed, left out of core: nautilus_trader (make bench-env), mbo-queue (make bench-env), "
-        "databento (the extra `dev`)",
-        "not installed, left out of store: duckdb (make bench-env)",
+        "not installed, left out of core: nautilus_trader (make bench-env, then make bench or PYTHONPATH=.bench), "
+        "mbo-queue (likewise), databento (the extra `dev`)",
+        "not installed, left out of store: duckdb (make bench-env, then make bench or PYTHONPATH=.bench)",
+        "left out of core: the book of CLX5, for MBO_DATA does not say where real data lies",
     ]
     assert others.books(simulate(1_000, seed=1).records) == {}
     monkeypatch.setattr(others, "find_spec", lambda name: name)
+    monkeypatch.setenv("MBO_DATA", "somewhere")
     assert others.left_out(["core", "live", "store"]) == []
 
 
@@ -250,6 +253,26 @@ def test_the_guard_sees_an_engine_that_is_not_compiled():
 
 
 # ---------------------------------------------------------------- the other suites
+
+
+def test_a_missing_record_of_market_by_price_stops_the_bench(small, monkeypatch):
+    right = Mbp.apply
+    monkeypatch.setattr(Mbp, "apply", lambda self, records: [piece[:-1] for piece in right(self, records)])
+    with pytest.raises(InternalError, match="of MBP-10 that differ from the simulator's own"):
+        next(mbp.mbp())
+
+
+def test_a_wrong_level_stops_the_bench(small, monkeypatch):
+    right = Mbp.apply
+
+    def wrong(self, records):
+        pieces = right(self, records)
+        pieces[-1]["ask_ct_09"][-1] += 1
+        return pieces
+
+    monkeypatch.setattr(Mbp, "apply", wrong)
+    with pytest.raises(InternalError, match="of MBP-10 that differ"):
+        next(mbp.mbp())
 
 
 def test_every_row_of_mbp_is_measured(small):

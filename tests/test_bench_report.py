@@ -33,6 +33,7 @@ def known(monkeypatch):
     monkeypatch.setattr(mbp, "mbp", lambda: iter([Row("with MBP-10", 10, [9.0, 9.5], "M/s")]))
     monkeypatch.setattr(report, "machine", lambda: MACHINE)
     monkeypatch.setattr(others, "find_spec", lambda name: name)
+    monkeypatch.setenv("MBO_DATA", "somewhere")
 
 
 @pytest.fixture
@@ -86,14 +87,31 @@ def test_a_row_without_numbers_stops_the_bench(values):
 
 def test_two_rows_of_one_name_stop_the_bench(monkeypatch):
     monkeypatch.setattr(core, "core", lambda: iter(rows() + rows()[:1]))
-    with pytest.raises(InternalError, match="the bench core has two rows of the name 'book'"):
-        report.report(["core"])
+    assert report.report(["core"]).failed == {"core": "the bench core has two rows of the name 'book'"}
+
+
+@pytest.mark.parametrize("error", [InternalError("a book differs"), OSError("no room"), ImportError("no module")])
+def test_a_suite_that_fails_keeps_its_rows_and_stops_no_other(monkeypatch, call, error):
+    def core_with_a_fault():
+        yield rows()[0]
+        raise error
+
+    monkeypatch.setattr(core, "core", core_with_a_fault)
+    found = report.report(["core", "mbp"])
+    assert [len(found.suites[name]) for name in ("core", "mbp")] == [1, 1]
+    assert found.failed == {"core": str(error)}
+    assert found.closing()[0] == f"failed: core: {error}"
+    monkeypatch.setattr(cli, "SUITES", ("core", "mbp"))
+    code, out, err = call("bench", "all", "--json")
+    assert (code, err) == (1, 'mbo: core ended early: see "failed"\n')
+    assert json.loads(out)["failed"] == {"core": str(error)}
+    assert call("bench", "all")[0] == 1
 
 
 def test_the_end_says_what_is_met_missed_and_left_out(monkeypatch):
     monkeypatch.setattr(others, "find_spec", lambda name: None if name == "mboq" else name)
     assert report.report(["core", "mbp"]).closing() == [
-        "not installed, left out of core: mbo-queue (make bench-env)",
+        "not installed, left out of core: mbo-queue (likewise)",
         "2 of 5 aims met",
         "missed: core: book: 20, aim 25",
         "missed: core: latency: 0.3, aim at most 0.2 p50",
@@ -165,8 +183,18 @@ def test_another_machine_and_suites_that_were_not_run_are_said(tmp_path):
     path = earlier(tmp_path / "old.json", suite="live", machine=MACHINE | {"processor": "another"})
     assert report.report(["core"]).standing(read_report(path)) == [
         "outside each other's spread: 0 better, 0 worse; 0 within it, 3 new",
-        f"{path} is of another processor: of its figures only ratios can be compared",
+        f"{path} is of another processor: no row is called better or worse",
         f"{path} has also live, not run now",
+    ]
+
+
+def test_no_row_is_better_or_worse_than_on_another_machine(tmp_path):
+    slower = {"median": 15.0, "min": 14.0, "max": 18.9}
+    path = earlier(tmp_path / "old.json", machine=MACHINE | {"system": "another", "numba": "0.1"}, book=slower)
+    assert verdicts(path)["book"] == "of another machine"
+    assert report.report(["core"]).standing(read_report(path))[1:] == [
+        f"{path} is of another system: no row is called better or worse",
+        f"{path} was measured with another numba",
     ]
 
 

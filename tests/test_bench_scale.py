@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -229,3 +230,11 @@ def test_a_disk_without_room_is_said_before_anything_is_written(monkeypatch, tmp
     apart.need_room(tmp_path, 1)
     with pytest.raises(OSError, match=r"the bench needs 1,000,000\.0 GB there and .* GB are free: set TMPDIR"):
         apart.need_room(tmp_path, 10**15)
+
+
+def test_a_step_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(apart, "_LIMIT_S", 1)
+    begun = time.monotonic()
+    with pytest.raises(LostError, match="a step of the bench took more than 1 s"):
+        apart.apart(time.sleep, 60)
+    assert time.monotonic() - begun < 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from contextlib import suppress
@@ -521,3 +522,23 @@ def test_any_bytes_are_one_of_our_errors(tmp_path, data, headed):
     path = write(tmp_path / "damaged", metadata(schema=None).encode() + data if headed else data)
     with suppress(MboError):
         list(dbn.open_file(path).batches())
+
+
+def test_only_pages_that_nobody_can_write_are_given_back(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(256)) * 256)
+    own = np.memmap(path, np.uint8, "c")  # a copy of one's own of what is written
+    own[:] = 9
+    anonymous = mmap.mmap(-1, 1 << 16)
+    anonymous.write(b"x" * (1 << 16))
+    views = [own.view(), np.frombuffer(anonymous, np.uint8), np.arange(100)]
+    for view in views:
+        view.flags.writeable = False
+        dbn.give_back(view)
+    assert (own == 9).all()
+    assert anonymous[:] == b"x" * (1 << 16)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        view = np.frombuffer(pages, np.uint8)
+        dbn.give_back(view[5_000:])
+        assert view.tobytes() == path.read_bytes()
+        del view

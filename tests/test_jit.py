@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 
 import mbo
@@ -118,3 +120,10 @@ def test_compiling_is_announced_on_a_terminal_only(monkeypatch, capsys, tmp_path
     _jit.announce("apply")
     assert capsys.readouterr().err == ""
     _jit.announce.cache_clear()
+
+
+@pytest.mark.skipif(not _jit.JIT, reason="the kernels are not compiled")
+def test_reading_ahead_asks_the_cache():
+    kernel = numba.njit(lambda array: _jit.prefetch(array, 5))
+    kernel(np.arange(10))
+    assert any("prefetch" in assembly for assembly in kernel.inspect_asm().values())

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import mbo
-from mbo.book import Books
+from mbo.book import Books, ReferenceBook
 from mbo.errors import RequestError, RuleError
 from mbo.mbp import Mbp
 from mbo.records import Action
 from mbo.schemas import mbp_dtype
 from mbo.simulator import simulate
-from mbo.units import UNDEF_PRICE
+from mbo.units import UNDEF_PRICE, UNDEF_SIZE
 from tests.book.tapes import BAD_TS, LAST, MBP, SNAPSHOT, TICK, TOB, tape, wild
 
 pytestmark = pytest.mark.nojit
@@ -199,6 +199,39 @@ def test_the_books_behind_are_those_of_the_engine():
     for key, found in books.items():
         assert mbp.books[key].status == found.status
         assert mbp.books[key].anomalies == found.anomalies
+
+
+@pytest.mark.parametrize(("levels", "seed"), [(10, 6), (10, 7), (1, 8)])
+def test_every_record_shows_the_levels_of_its_book(levels, seed):
+    """Record by record, with many levels that come and go; one of a trade shows the book before its event's effect."""
+    mbp, slow = Mbp(levels), ReferenceBook()
+    shown = 0
+    records = wild(seed, 900, ids=120, prices=40, nonsense=0.02)
+    records["publisher_id"], records["flags"] = 1, records["flags"] | LAST
+    for k in range(len(records)):
+        slow.apply(records[k : k + 1])
+        for emitted in (record for piece in mbp.apply(records[k : k + 1]) for record in piece):
+            for side in ("bid", "ask"):
+                found = [
+                    (emitted[f"{side}_px_{n:02}"], emitted[f"{side}_sz_{n:02}"], emitted[f"{side}_ct_{n:02}"])
+                    for n in range(levels)
+                ]
+                there = [(price, min(size, UNDEF_SIZE), count) for price, size, count in slow.levels(side, levels)]
+                assert found == there + [(UNDEF_PRICE, 0, 0)] * (levels - len(there)), k
+            shown += 1
+    assert shown > 100
+
+
+def test_a_snapshot_that_begins_with_an_id_of_before_is_no_duplicate():
+    records = tape("A 1 B 100 5", "A 2 A 101 3", f"A 1 B 99 4 {SNAPSHOT}", f"A 2 A 102 6 {SNAPSHOT | LAST}")
+    mbp, books = Mbp(), Books()
+    mbp.apply(records)
+    books.apply(records)
+    (found,), (expected,) = mbp.books.values(), books.values()
+    found.check()
+    assert found.digest() == expected.digest()
+    assert found.anomalies == expected.anomalies
+    assert "duplicate_add" not in found.anomalies
 
 
 def test_the_last_record_of_every_book_shows_its_levels():

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeout
 from errno import ENOSPC
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
+
+from mbo.errors import LostError
 
 _LIMIT_S: Final = 3_600
 _Given = ParamSpec("_Given")
@@ -18,9 +21,18 @@ _Result = TypeVar("_Result")
 
 
 def apart(work: Callable[_Given, _Result], *arguments: _Given.args, **options: _Given.kwargs) -> _Result:
-    """Do one step in a new process, so that its memory is its own: nothing of it was there before, all of it is gone after."""
+    """Do one step in a new process, so that its memory is its own: nothing of it was there before, all of it is gone after.
+
+    Raises LostError where it does not end in time; it is killed then.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments, **options).result(_LIMIT_S)
+        step = pool.submit(work, *arguments, **options)
+        try:
+            return step.result(_LIMIT_S)
+        except FuturesTimeout:
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise LostError(f"a step of the bench took more than {_LIMIT_S:,} s") from None
 
 
 def most_memory(pid: int | None = None) -> float:

@@ -41,26 +41,26 @@ def core() -> Iterator[Row]:
 
 def _small_book() -> Iterator[Row]:
     session = simulate(MESSAGES, seed=1, resting=300)
-    rates, ratios, aims = _beside(session.records, others.books)
+    count, rates, ratios, aims = _beside(session.records, others.books)
     fast = books_row("book only, 300 orders resting", session, Aim(25), *aims)
     fast.ratios.update(ratios)
     fast.ratios[others.MEMORY] = fast.median * MBO_DTYPE.itemsize / 1e3 / memory_gb_per_s()
     yield fast
     for name, values in rates.items():
-        yield Row(name, SLOW_MESSAGES, values, "M/s", detail=others.DETAILS.get(name, ""))
+        yield Row(name, count, values, "M/s", detail=others.DETAILS.get(name, ""))
 
 
 def _beside(
     records: RecordArray, more: Callable[[RecordArray], dict[str, Build]] = lambda records: {}
-) -> tuple[dict[str, list[float]], dict[str, float], list[Aim]]:
-    """Time other books on the first of the records: (M/s of each, how many times as fast the engine is, what it has to be)."""
+) -> tuple[int, dict[str, list[float]], dict[str, float], list[Aim]]:
+    """Time other books on the first records: (how many, M/s of each, how many times as fast the engine is, what it has to be)."""
     lasts = np.flatnonzero(records["flags"][:SLOW_MESSAGES] & int(Flag.LAST))
     records = records[: lasts[-1] + 1]  # whole events: one of them reads nothing less
     builds = _builds(records) | more(records)
     rates = in_turn(len(records), _engine(records).digest(), builds)  # the ratios are of the very same records
     ours = statistics.median(rates.pop(ENGINE))
     ratios = {name: ours / statistics.median(values) for name, values in rates.items()}
-    return rates, ratios, [Aim(limit, name) for name, limit in AIMS.items() if name in rates]
+    return len(records), rates, ratios, [Aim(limit, name) for name, limit in AIMS.items() if name in rates]
 
 
 def _resting() -> list[Row]:
@@ -107,7 +107,7 @@ def _real_book() -> list[Row]:
         rates.append(book.status.messages / (time.perf_counter() - begun) / 1e6)
         if book.digest() != expected.digest():
             raise InternalError("the bench built two different books from the same records")
-    _, ratios, aims = _beside(stream)  # what others do with orders that are not there is theirs
+    _, _, ratios, aims = _beside(stream)  # what others do with orders that are not there is theirs
     return [Row("book only, CLX5 repeated", book.status.messages, rates[1:], "M/s", [Aim(25), *aims], ratios)]
 
 

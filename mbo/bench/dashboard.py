@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import mbo
+from mbo.bench.apart import need_room
 from mbo.bench.row import Aim, Row
 from mbo.errors import InternalError, LostError
 from mbo.live.process import GatewayProcess, end
+from mbo.records import MBO_DTYPE
 from mbo.simulator import write_session
 
 MESSAGES: Final = 400_000  # of the session that is replayed, some 1,000 a second
@@ -62,6 +64,7 @@ def dashboard() -> Iterator[Row]:
     """Measure the dashboard, from the book to the screen."""
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         replayed, fed = Path(folder) / "replayed.dbn", Path(folder) / "fed.dbn"
+        need_room(folder, (MESSAGES + RATE * FED_S) * MBO_DTYPE.itemsize)
         write_session(replayed, MESSAGES, seed=1)
         write_session(fed, RATE * FED_S, seed=2)
         if (found := _chromium()) is None:

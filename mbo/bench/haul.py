@@ -145,8 +145,7 @@ def _watch(gateway: GatewayProcess, feed: Feed) -> tuple[float, float] | None:
 
 
 def _now(gateway: GatewayProcess) -> tuple[float, float]:
-    assert gateway._process is not None
-    return most_memory(gateway._process.pid), most_memory()
+    return most_memory(gateway.pid), most_memory()
 
 
 def _most(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import mbo
+from mbo.bench.apart import need_room
 from mbo.bench.plain import PlainBook
 from mbo.bench.row import Aim, Row
 from mbo.book import Books
@@ -52,6 +53,7 @@ def live() -> Iterator[Row]:
     compile_kernels()
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         path = Path(folder) / "session.dbn"
+        need_room(folder, PACED[0][0] * SECONDS * MBO_DTYPE.itemsize)
         header = _write(path, -(-PACED[0][0] * SECONDS // TURN))
         yield _unpaced(path)
         for rate, clients in PACED:

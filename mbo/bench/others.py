@@ -6,6 +6,7 @@ Each has to end in our book, order by order in the queues' sequence, or give the
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -40,12 +41,13 @@ DETAILS: Final = {
 }
 _BESIDE: Final = {
     "core": {
-        "nautilus_trader": "nautilus_trader (make bench-env)",
-        "mboq": "mbo-queue (make bench-env)",
+        "nautilus_trader": "nautilus_trader (make bench-env, then make bench or PYTHONPATH=.bench)",
+        "mboq": "mbo-queue (likewise)",
         "databento": "databento (the extra `dev`)",
     },
     "live": {"databento": "databento (the extra `dev`)"},
-    "store": {"duckdb": "duckdb (make bench-env)"},
+    "dashboard": {"playwright": "playwright and Chromium (without them no page is drawn)"},
+    "store": {"duckdb": "duckdb (make bench-env, then make bench or PYTHONPATH=.bench)"},
 }
 _TICK: Final = 10_000_000  # of the simulated instruments, 1e-9
 _CHUNK_BYTES: Final = 1 << 16
@@ -54,10 +56,13 @@ _CHUNK_BYTES: Final = 1 << 16
 def left_out(suites: Iterable[str]) -> list[str]:
     """Say of each suite what would run beside ours, were it installed, and what installs it."""
     absent = {
-        suite: [said for package, said in _BESIDE.get(suite, {}).items() if find_spec(package) is None]
+        suite: [name for package, name in _BESIDE.get(suite, {}).items() if find_spec(package) is None]
         for suite in suites
     }
-    return [f"not installed, left out of {suite}: {', '.join(said)}" for suite, said in absent.items() if said]
+    said = [f"not installed, left out of {suite}: {', '.join(names)}" for suite, names in absent.items() if names]
+    if "core" in absent and not os.environ.get("MBO_DATA"):
+        said.append("left out of core: the book of CLX5, for MBO_DATA does not say where real data lies")
+    return said
 
 
 def books(records: RecordArray) -> dict[str, Build]:
@@ -245,6 +250,8 @@ def _decoded(path: Path, kind: str) -> Iterator[Row]:
             begun = time.perf_counter()
             count = sum(count for count, _ in read())
             rates[name].append(count / (time.perf_counter() - begun) / 1e6)
+            if count != len(expected) // MBO_DTYPE.itemsize:
+                raise InternalError(f"{name}: it gives {count:,} records, not those of the file")
     details = ["in arrays, each record's length and type checked", "nothing is asked of them", ""]
     rows = [
         Row(name, DECODED, values, "M/s", detail=detail)

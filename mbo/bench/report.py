@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +15,12 @@ from typing import Any, Final
 from mbo.bench.machine import machine
 from mbo.bench.others import left_out
 from mbo.bench.row import Aim, Row
-from mbo.errors import DataError, InternalError, RequestError
+from mbo.errors import DataError, InternalError, MboError, RequestError
 from mbo.progress import say
 
 _NUMBERS: Final = ("min", "median", "max")
+_PLACE: Final = ("processor", "system")  # what makes figures incomparable
+_MEMORY: Final = "memory copied by one core"  # measured, so never quite the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The rows of each suite, and the machine they were measured on."""
+    """The rows of each suite, the machine they were measured on, and why suites ended before their last row."""
 
     machine: dict[str, str]
     suites: Mapping[str, Sequence[Row]]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def document(self, earlier: Earlier | None = None) -> dict[str, Any]:
         """Give it in plain values, as `--json` prints and `--compare` reads them, with the changes since an earlier one."""
         suites = {name: [row.document() for row in rows] for name, rows in self.suites.items()}
         since = {} if earlier is None else {"compared": [asdict(change) for change in self.changes(earlier)]}
-        return {"machine": self.machine, "suites": suites, "left out": left_out(self.suites), **since}
+        found = {"machine": self.machine, "suites": suites, "failed": dict(self.failed)}
+        return found | {"left out": left_out(self.suites), **since}
 
     def missed(self) -> list[tuple[str, Row, Aim]]:
         """Give the aims that are not reached, each with its suite and row."""
@@ -71,15 +75,20 @@ class Report:
         aims, missed = sum(len(row.aims) for rows in self.suites.values() for row in rows), self.missed()
         short = [f"missed: {suite}: {row.name}: {row.figure(aim.of):.3g}, aim {aim}" for suite, row, aim in missed]
         standing = [] if earlier is None else self.standing(earlier)
-        return [*left_out(self.suites), f"{aims - len(missed)} of {aims} aims met", *short, *standing]
+        failed = [f"failed: {suite}: {reason}" for suite, reason in self.failed.items()]
+        return [*left_out(self.suites), *failed, f"{aims - len(missed)} of {aims} aims met", *short, *standing]
 
     def changes(self, earlier: Earlier) -> list[Change]:
         """Put rows beside those of an earlier report; rows of the same suites that are there alone come last."""
         here = {(suite, row.name): row for suite, rows in self.suites.items() for row in rows}
         gone = [key for key in earlier.rows if key[0] in self.suites and key not in here]
-        return [_change(*key, row, earlier.rows.get(key)) for key, row in here.items()] + [
+        alike = not self._unlike(earlier)
+        return [_change(*key, row, earlier.rows.get(key), alike=alike) for key, row in here.items()] + [
             Change(*key, _quoted(earlier.rows[key]), "", None, "not measured now") for key in gone
         ]
+
+    def _unlike(self, earlier: Earlier) -> list[str]:
+        return [name for name in _PLACE if self.machine.get(name) != earlier.machine.get(name)]
 
     def compared(self, earlier: Earlier) -> list[list[str]]:
         """Give the changes as text for a table: what, before, now, their ratio, the verdict."""
@@ -91,26 +100,34 @@ class Report:
         better, worse, same = counts.pop("better", 0), counts.pop("worse", 0), counts.pop("", 0)
         others = "".join(f", {count} {verdict}" for verdict, count in sorted(counts.items()))
         lines = [f"outside each other's spread: {better} better, {worse} worse; {same} within it{others}"]
-        if unlike := [name for name in ("processor", "system") if self.machine.get(name) != earlier.machine.get(name)]:
-            lines.append(
-                f"{earlier.path} is of another {' and '.join(unlike)}: of its figures only ratios can be compared"
-            )
+        if unlike := self._unlike(earlier):
+            lines.append(f"{earlier.path} is of another {' and '.join(unlike)}: no row is called better or worse")
+        if unlike := sorted({*self.machine, *earlier.machine} - {*_PLACE, _MEMORY}):
+            other = [name for name in unlike if self.machine.get(name) != earlier.machine.get(name)]
+            lines += [f"{earlier.path} was measured with another {', '.join(other)}"] * bool(other)
         if other := sorted({suite for suite, _ in earlier.rows} - self.suites.keys()):
             lines.append(f"{earlier.path} has also {', '.join(other)}, not run now")
         return lines
 
 
 def report(names: Iterable[str]) -> Report:
-    """Run suites of those names, one after the other; a line is said for every row that is measured."""
-    begun, suites = time.monotonic(), dict[str, list[Row]]()
+    """Run suites of those names, one after the other; a line is said for every row that is measured.
+
+    A suite that fails keeps its rows up to there, and the next ones are run: what took half an hour is not lost by the last of it.
+    """
+    begun, suites, failed = time.monotonic(), dict[str, list[Row]](), dict[str, str]()
     for name in names:
         suites[name] = []
-        for row in getattr(import_module(f"mbo.bench.{name}"), name)():
-            if any(row.name == other.name for other in suites[name]):
-                raise InternalError(f"the bench {name} has two rows of the name {row.name!r}")
-            suites[name].append(row)
-            say(f"{time.monotonic() - begun:5.0f} s  {name}: {row.name}: {row.median:.3g} {row.unit}")
-    return Report(machine(), suites)
+        try:
+            for row in getattr(import_module(f"mbo.bench.{name}"), name)():
+                if any(row.name == other.name for other in suites[name]):
+                    raise InternalError(f"the bench {name} has two rows of the name {row.name!r}")
+                suites[name].append(row)
+                say(f"{time.monotonic() - begun:5.0f} s  {name}: {row.name}: {row.median:.3g} {row.unit}")
+        except (MboError, OSError, ImportError) as error:
+            failed[name] = str(error) or type(error).__name__
+            say(f"{time.monotonic() - begun:5.0f} s  {name}: failed: {failed[name]}")
+    return Report(machine(), suites, failed)
 
 
 def read_report(path: Path) -> Earlier:
@@ -136,13 +153,15 @@ def read_report(path: Path) -> Earlier:
         raise DataError(f"{path} is no report of `mbo bench --json`") from None
 
 
-def _change(suite: str, name: str, row: Row, old: dict[str, Any] | None) -> Change:
+def _change(suite: str, name: str, row: Row, old: dict[str, Any] | None, *, alike: bool) -> Change:
     now = f"{row.median:.3g} {row.unit}"
     if old is None:
         return Change(suite, name, "", now, None, "new")
     if old["unit"] != row.unit:
         return Change(suite, name, _quoted(old), now, None, "in another unit")
     ratio = row.median / old["median"] if old["median"] else None
+    if not alike:
+        return Change(suite, name, _quoted(old), now, ratio, "of another machine")
     least, most = min(row.values), max(row.values)
     if least == most or old["min"] == old["max"]:
         return Change(suite, name, _quoted(old), now, ratio, "of one run")

@@ -167,8 +167,7 @@ def _clients(path: Path, size: int) -> Point:
             _follow(crowd)
             delivered = size * gateway.records
             times.append((time.perf_counter() - begun) / delivered * 1e9)
-            assert gateway._process is not None
-            memory = max(memory, most_memory(gateway._process.pid))
+            memory = max(memory, most_memory(gateway.pid))
             for client in crowd:
                 _check(gateway, client.applied, client.books, expected, size)
     return Point(size, delivered, times[1:], memory)

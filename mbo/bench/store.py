@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import mbo
-from mbo.bench.apart import apart, most_memory
+from mbo.bench.apart import apart, most_memory, need_room
 from mbo.bench.row import Aim, Row
 from mbo.errors import InternalError
+from mbo.records import MBO_DTYPE
 from mbo.simulator import write_session
 from mbo.store import Store
 from mbo.store.survey import CHUNK_ROWS, crc, cut
@@ -34,6 +35,7 @@ def store() -> Iterator[Row]:
     """Measure a store: in, on disk, at an instant, out."""
     with tempfile.TemporaryDirectory(prefix="mbo-bench-") as folder:
         path, url = Path(folder) / "session.dbn", f"chdb://{folder}/store"
+        need_room(folder, 4 * MESSAGES * MBO_DTYPE.itemsize)  # the file, the store, two Parquet files
         write_session(path, MESSAGES, seed=1)
         peaks = []
         for table, rate in (("messages", 2), ("mbp10", 0.7)):

@@ -23,7 +23,7 @@ _FAR, _NEAR, _CLOSE = 24, 12, 6  # records
 
 @inline
 def worth_it(state: Any) -> Any:
-    """Say whether the books have outgrown the cache."""
+    """Say whether the books have ever held so many orders that the cache cannot."""
     return state.pool[0]["orders"] >= state.pool[0]["ahead_from"]
 
 

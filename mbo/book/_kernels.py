@@ -246,7 +246,7 @@ def modify(state: Any, book: Any, record: Any, index: Any, position: Any) -> Any
 def apply_record(state: Any, book: Any, record: Any, index: Any, position: Any = UNSOUGHT) -> Any:
     """Apply one record; where the status that it returns is not DONE, nothing has changed.
 
-    `position` is that of its order in the table, where the caller has found it already.
+    `position` is what `find` gives for its order, where the caller has asked already and changed nothing since.
     """
     action = record["action"]
     flags = record["flags"]

@@ -46,16 +46,16 @@ CANDIDATE: Final = np.dtype(
 class Emission(NamedTuple):
     """What comes out, and what is about to.
 
-    `heads`, `prices` and `sizes` are views of the same records. As words of 8 bytes a record is HEAD for the head, then 4 for each
-    level: the prices of bid and ask, their sizes, their counts, two of these to a word. `sizes` has halves of such words.
+    `heads`, `words` and `halves` are views of the same records. As words of 8 bytes a record is HEAD for the head, then 4 for each
+    level: the prices of bid and ask, their sizes, their counts, two of these to a word.
     """
 
     candidates: npt.NDArray[Any]  # CANDIDATE, one a book
     heads: npt.NDArray[Any]  # TRADES_DTYPE, the first 48 bytes of each record
-    prices: npt.NDArray[np.int64]  # (records, words)
-    sizes: npt.NDArray[np.uint32]  # (records, 2 * words)
-    shown_prices: npt.NDArray[np.int64]  # likewise, but without a head: the levels that each book showed last
-    shown_sizes: npt.NDArray[np.uint32]
+    words: npt.NDArray[np.int64]  # (records, words)
+    halves: npt.NDArray[np.uint32]  # (records, 2 * words)
+    shown_words: npt.NDArray[np.int64]  # likewise, but without a head: the levels that each book showed last
+    shown_halves: npt.NDArray[np.uint32]
     only_changes: bool  # leave an event out that touched what is visible and changed nothing of it
 
 
@@ -132,9 +132,9 @@ def copy_shown(emission: Any, book: Any, out: Any) -> None:
 
     Before `refresh`, not after it: what was just written in parts cannot be read as a whole until it has left the store buffer.
     """
-    prices, shown = emission.prices[nth(out)], emission.shown_prices[nth(book)]
+    words, shown = emission.words[nth(out)], emission.shown_words[nth(book)]
     for k in range(shown.shape[0]):
-        prices[HEAD + k] = shown[k]
+        words[HEAD + k] = shown[k]
 
 
 @inline
@@ -143,8 +143,8 @@ def refresh(state: Any, emission: Any, side: Any, out: Any, first: Any, end: Any
 
     Where there is no level it is (UNDEF, 0, 0).
     """
-    prices, sizes = emission.prices[nth(out)], emission.sizes[nth(out)]
-    shown_prices, shown_sizes = emission.shown_prices[nth(side >> 1)], emission.shown_sizes[nth(side >> 1)]
+    words, halves = emission.words[nth(out)], emission.halves[nth(out)]
+    shown_words, shown_halves = emission.shown_words[nth(side >> 1)], emission.shown_halves[nth(side >> 1)]
     ask = side & 1
     slot = state.sides[nth(side)]
     length = np.int64(slot["length"])
@@ -158,13 +158,13 @@ def refresh(state: Any, emission: Any, side: Any, out: Any, first: Any, end: Any
             size = min(np.int64(level["size"]), np.int64(_UNDEF_SIZE))
             count = np.int64(level["count"])
         px, sz, ct = nth(4 * depth + ask), nth(8 * depth + 4 + ask), nth(8 * depth + 6 + ask)
-        differs |= (shown_prices[px] != price) | (shown_sizes[sz] != size) | (shown_sizes[ct] != count)
-        shown_prices[px] = price
-        shown_sizes[sz] = size
-        shown_sizes[ct] = count
-        prices[px + nth(HEAD)] = price
-        sizes[sz + nth(2 * HEAD)] = size
-        sizes[ct + nth(2 * HEAD)] = count
+        differs |= (shown_words[px] != price) | (shown_halves[sz] != size) | (shown_halves[ct] != count)
+        shown_words[px] = price
+        shown_halves[sz] = size
+        shown_halves[ct] = count
+        words[px + nth(HEAD)] = price
+        halves[sz + nth(2 * HEAD)] = size
+        halves[ct + nth(2 * HEAD)] = count
     return differs
 
 
@@ -178,7 +178,7 @@ def show(state: Any, emission: Any, book: Any, candidate: Any, out: Any) -> None
         differs |= refresh(state, emission, 2 * book + ask, out, first, end)
     if differs:
         candidate["differs"] = 1
-    candidate["first"] = emission.shown_prices.shape[1] // 4
+    candidate["first"] = emission.shown_words.shape[1] // 4
     candidate["end"] = 0
     candidate["first_side"] = 2
     candidate["end_side"] = 0
@@ -189,8 +189,8 @@ def show(state: Any, emission: Any, book: Any, candidate: Any, out: Any) -> None
 def head_of(emission: Any, out: Any) -> Any:
     """Begin a record: its length and its rtype, which for market by price is the number of levels."""
     head = emission.heads[nth(out)]
-    head["length"] = 2 * emission.prices.shape[1]
-    head["rtype"] = emission.shown_prices.shape[1] // 4
+    head["length"] = 2 * emission.words.shape[1]
+    head["rtype"] = emission.shown_words.shape[1] // 4
     return head
 
 
@@ -274,7 +274,6 @@ def note_change(
         if record["flags"] & _SNAPSHOT != 0:
             sides = np.int64(3)
             from_side = side ^ 1
-            candidate["restart"] = 1
     if first < visible:
         stale(candidate, min(side, from_side) & 1, (max(side, from_side) & 1) + 1, first, end)
         touch(candidate, first, sides)
@@ -289,7 +288,7 @@ def emit(state: Any, emission: Any, records: Any, rows: Any, start: Any) -> tupl
     `rows` numbers the records, as in `apply`.
     """
     before = state.pool[0]["position"]
-    visible = np.int64(emission.shown_prices.shape[1] // 4)
+    visible = np.int64(emission.shown_words.shape[1] // 4)
     key = np.int64(NIL)
     book = np.int64(NIL)
     run = start

@@ -185,9 +185,10 @@ def drop_aggregate(state: Any, level: Any, slot: Any) -> None:
 
 @kernel
 def list_levels(state: Any, side: Any, out: Any) -> None:
-    """Copy the best levels of a side to `out` (price, size, count), best first, as many as it holds."""
-    top = state.sides[nth(side)]["start"] + state.sides[nth(side)]["length"] - 1
-    for k in range(out.shape[0]):
+    """Copy the best levels of a side to `out` (price, size, count), best first, as many as it holds and there are."""
+    length = state.sides[nth(side)]["length"]
+    top = state.sides[nth(side)]["start"] + length - 1
+    for k in range(min(out.shape[0], length)):
         level = state.levels[nth(state.rungs[nth(top - k)]["level"])]
         out[k]["price"] = level["price"]
         out[k]["size"] = np.uint64(level["size"])
@@ -200,9 +201,10 @@ def list_orders(state: Any, side: Any, first: Any, last: Any, out: Any) -> int:
 
     Those beyond the end of `out` are counted, not copied, so an empty `out` asks for the number.
     """
-    top = state.sides[nth(side)]["start"] + state.sides[nth(side)]["length"] - 1
+    length = state.sides[nth(side)]["length"]
+    top = state.sides[nth(side)]["start"] + length - 1
     n = 0
-    for k in range(first, last):
+    for k in range(first, min(last, length)):
         level = state.levels[nth(state.rungs[nth(top - k)]["level"])]
         slot = np.int64(level["head"])
         while slot >= 0:

@@ -57,6 +57,13 @@ class GatewayProcess:
         if process is not None:
             end(process)
 
+    @property
+    def pid(self) -> int:
+        """The process, for whoever measures it."""
+        if self._process is None:
+            raise InternalError("the gateway's process is not running")
+        return self._process.pid
+
     def begin(self, at_ns: int) -> None:
         """Start the clock at an instant of the monotonic clock, which all processes of a machine share."""
         self._ask(begin=at_ns)

@@ -260,6 +260,55 @@ ENGINE: Final = [
     )
 ]
 
+EMISSION: Final = [
+    *read(
+        """
+=== book/_kernels.py
+@ a position from before a snapshot is taken for one within it
+-    if begins or position == UNSOUGHT:
++    if position == UNSOUGHT:
+=== book/_mbp_kernels.py
+@ an event of one record forgets what was stale before
+-        if changes and last and candidate["busy"] == 0 and not moved and flags & (_TOB | _SNAPSHOT) == 0:
++        if changes and last and not moved and flags & (_TOB | _SNAPSHOT) == 0:
+@ an order that moves is taken for one that stays
+-        if changes and last and candidate["busy"] == 0 and not moved and flags & (_TOB | _SNAPSHOT) == 0:
++        if changes and last and candidate["busy"] == 0 and flags & (_TOB | _SNAPSHOT) == 0:
+@ a level that comes or goes moves none below it
+-        end = depth + 1 if state.sides[nth(side)]["length"] == length else visible
++        end = depth + 1
+@ the image gets a price that the record does not
+-        words[px + nth(HEAD)] = price
+@ the record gets a size that the image does not
+-        shown_halves[sz] = size
+@ counts stand in place of sizes
+-        halves[sz + nth(2 * HEAD)] = size
++        halves[sz + nth(2 * HEAD)] = count
+@ the levels that were shown are not copied
+-                copy_shown(emission, book, out)
+                 differs = refresh(state, emission, side, out, depth, end)
+@ an order that was known is sought too deep
+-    while state.rungs[nth(top - depth)]["key"] > key:
++    while state.rungs[nth(top - depth)]["key"] >= key:
+@ an order that moves leaves its old depth as it was
+-    first = min(depth, from_depth)
++    first = depth
+@ what is deeper than the last level comes out
+-            if depth < visible:
++            if True:
+                 copy_shown(emission, book, out)
+@ an event that changes nothing comes out
+-                if differs or candidate["differs"] != 0 or not emission.only_changes:
++                if True:
+@ the last book of a batch is not settled
+-    if book >= 0 and done > run:
+-        settle(state, book, records[nth(done - 1)], done - run, events)
+     return status, done, out
+"""
+    )
+]
+
+
 ANALYTICS: Final = [
     *read(
         """

@@ -27,6 +27,7 @@ _KILLERS = {
     "mbo.errors.RuleError": "RuleError",
     "mbo.errors.OrderError": "OrderError",
     "IndexError": "index out of bounds",
+    "OverflowError": "an index below zero",
     "KeyError": "a book that is not there, KeyError",
     "Failed: Timeout": f"limit of {_ONE_TEST_S} s",
     "Failed: DID NOT RAISE": "an error that does not come",
@@ -87,7 +88,7 @@ def run(folder: Path, suite: Suite) -> Outcome:
 
 def killer_of(told: str) -> str:
     """Say which test failed and by what; nothing where none did, or by something that is no verdict on the kernels."""
-    line = re.search(r"^FAILED tests/\w+/test_(\S+?)\.py::(\S+)(?: - (.*))?$", told, re.MULTILINE)
+    line = re.search(r"^FAILED tests/(?:\w+/)?test_(\S+?)\.py::(\S+)(?: - (.*))?$", told, re.MULTILINE)
     if not line:
         return ""
     for sign, what in _KILLERS.items():
