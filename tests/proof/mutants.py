@@ -72,7 +72,7 @@ ENGINE: Final = [
 @ a snapshot without an R does not clear
 -    if begins:
 -        begin_snapshot(state, book, record, index)
-     position = find(state, record["order_id"], book)
+     if begins or position == UNSOUGHT:
 @ a duplicate add leaves the old order
 -        remove(state, position)
 -        position = find(state, record["order_id"], book)
