@@ -128,7 +128,6 @@ def clear_side(state: Any, side: Any) -> None:
         while entry >= 0:
             following = np.int64(state.orders[nth(entry)]["next"])
             if state.orders[nth(entry)]["level"] < AGGREGATE:
-                # find() asks the level for its book, so the levels are freed only below
                 forget(state, find(state, state.orders[nth(entry)]["order_id"], book))
                 state.books[nth(book)]["orders"] -= 1
             free_slot(state, entry)

@@ -135,8 +135,9 @@ _32 = np.uint64(32)
 def hash_of(order_id: Any, book: Any) -> Any:
     """Give the hash (32 bits) of an order's id and book.
 
-    The halves of the id and the book are multiplied apart, for ids may be counted per instrument, or differ in one half only. All
-    products are of 32 bits, so that nothing wraps and plain Python agrees.
+    The halves of the id and the book are multiplied apart, for ids may be counted per instrument, or differ in one half only. Every
+    factor is odd, so of one id no two books have the same hash: id and hash together say which order it is. All products are of 32
+    bits, so that nothing wraps and plain Python agrees.
     """
     mixed = ((order_id & _LOW) * _GOLDEN) ^ ((order_id >> _32) * _SILVER) ^ (np.uint64(book) * _BRONZE)
     return ((mixed & _LOW) * _COPPER) & _LOW
@@ -164,10 +165,8 @@ def find(state: Any, order_id: Any, book: Any) -> Any:
         entry = state.table[nth(position)]
         if entry["slot"] < 0:
             return ~position
-        if entry["hash"] == hashed:
-            order = state.orders[nth(entry["slot"])]
-            if order["order_id"] == order_id and state.levels[nth(order["level"])]["side"] >> 1 == book:
-                return position
+        if entry["hash"] == hashed and state.orders[nth(entry["slot"])]["order_id"] == order_id:
+            return position
         position = (position + 1) & mask
 
 

@@ -14,6 +14,8 @@ from tests.book.tapes import BAD_TS, LAST, MAYBE_BAD, MBP, SNAPSHOT, TICK, TOB, 
 
 pytestmark = pytest.mark.nojit
 
+ONE_HASH = (1, 0x1E937EDFA)  # which the engine's table of ids cannot tell apart
+
 
 def ids(book: L3Book, side: str, level: int = 0) -> list[int]:
     return [order.order_id for order in book.orders(side, level=level)]
@@ -497,6 +499,15 @@ class Contract:
         offender = {"index": 3, "order_id": 8, "ts_event": 1003, "sequence": 13}
         assert document["counters"] == {"unknown_cancel": {"count": 1, "first": offender}}
         assert [len(book.document(depth=depth)["bids"]) for depth in (0, 1, 5)] == [0, 1, 2]
+
+    def test_ids_of_one_hash_are_two_orders(self):
+        one, other = ONE_HASH
+        book = self.make()
+        book.apply(tape(f"A {one} B 100 5", f"C {other} B 100 5", f"A {other} A 101 3", f"M {one} B 99 5"))
+        assert (ids(book, "bid"), ids(book, "ask")) == ([one], [other])
+        assert book.anomalies["unknown_cancel"].count == 1
+        book.apply(tape(f"C {one} B 99 5"))
+        assert (book.depth("bid"), ids(book, "ask")) == (0, [other])
 
 
 class TestReferenceBook(Contract):

@@ -11,11 +11,12 @@ import pytest
 
 from mbo.book import Book, Books, ReferenceBook
 from mbo.book._queue_kernels import locate
-from mbo.book._state_kernels import NIL, home
+from mbo.book._state_kernels import NIL, hash_of, home
 from mbo.errors import InternalError, RequestError, RuleError, SymbolError
 from mbo.simulator import simulate
 from mbo.symbols import Mapping, SymbolMap
 from tests.book.tapes import TICK, record, tape, wild
+from tests.book.test_contract import ONE_HASH
 
 pytestmark = pytest.mark.nojit
 
@@ -155,6 +156,12 @@ def test_a_thousand_instruments_share_the_arrays():
         slow.apply(records[(records["publisher_id"] == key[0]) & (records["instrument_id"] == key[1])])
         assert books[key].digest() == slow.digest()
     assert sum(array.nbytes for array in books._state) / 1000 < 3_000  # bytes, not megabytes, for a nearly empty book
+
+
+def test_the_contracts_ids_of_one_hash_have_one():
+    one, other = (hash_of(np.uint64(number), 0) for number in ONE_HASH)
+    assert one == other
+    assert len({int(hash_of(np.uint64(1), book)) for book in range(5_000)}) == 5_000  # one id in many books has many
 
 
 def test_ids_that_hash_alike_are_kept_apart():

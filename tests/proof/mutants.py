@@ -180,8 +180,11 @@ ENGINE: Final = [
 +        slot = np.int64(state.orders[nth(slot)]["next"])
 === book/_state_kernels.py
 @ an id is found in another book
--        if order["order_id"] == order_id and state.levels[nth(order["level"])]["side"] >> 1 == book:
-+        if order["order_id"] == order_id:
+-    mixed = ((order_id & _LOW) * _GOLDEN) ^ ((order_id >> _32) * _SILVER) ^ (np.uint64(book) * _BRONZE)
++    mixed = ((order_id & _LOW) * _GOLDEN) ^ ((order_id >> _32) * _SILVER)
+@ an id is taken for another of the same hash
+-        if entry["hash"] == hashed and state.orders[nth(entry["slot"])]["order_id"] == order_id:
++        if entry["hash"] == hashed:
 @ a search does not wrap around the table
              return position
 -        position = (position + 1) & mask
