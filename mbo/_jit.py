@@ -30,8 +30,6 @@ _BYTES, _INT = ir.IntType(8).as_pointer(), ir.IntType(32)
 JIT: Final = not numba.config.DISABLE_JIT
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).parent
-# Seconds of one core that a kernel takes with all that it calls, where that is long enough to be told.
-_TAKES_S: Final = {"apply": 12, "check": 20}
 
 
 @functools.cache
@@ -87,8 +85,7 @@ def announce(name: str) -> None:
     if not JIT or any(cache_dir().glob(f"**/*.{name}-*.nbc")):
         return
     if kept():
-        takes = f"; about {_TAKES_S[name]} seconds" if name in _TAKES_S else ""
-        say(f"mbo: compiling its kernels ({name}), once for this machine and version{takes} ...")
+        say("mbo: compiling its kernels, once for this machine and version; up to a minute ...")
     else:
         say(f"mbo: compiling its kernels at every start, for {cache_dir()} cannot be written (see MBO_CACHE_DIR) ...")
 
