@@ -1,6 +1,7 @@
 """What every test may rely on: repeatable property tests, and the real files where there are any."""
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -31,3 +32,22 @@ def real(name: str) -> Path:
     if "data" in os.environ.get("MBO_REQUIRE", "").split(","):
         pytest.fail(f"{missing}, and MBO_REQUIRE says that it has to be there")
     pytest.skip(missing)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Call `mbo` in this process; gives (exit code, standard output, standard error)."""
+
+    from mbo import cli
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mbo", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -34,23 +33,6 @@ def known(monkeypatch):
     monkeypatch.setattr(report, "machine", lambda: MACHINE)
     monkeypatch.setattr(others, "find_spec", lambda name: name)
     monkeypatch.setenv("MBO_DATA", "somewhere")
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Call `mbo` in this process; gives (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mbo", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def earlier(path: Path, suite: str = "core", machine: dict[str, str] = MACHINE, **changed: dict[str, object]) -> Path:

@@ -100,13 +100,13 @@ def test_a_message_that_is_not_read_stops_scale(day):
 
 def test_a_message_that_one_of_many_clients_lacks_stops_scale(day, few, monkeypatch):
     path, _ = day
-    follow = scale._follow
+    follow = scale.follow
 
-    def lose(crowd):
-        follow(crowd)
+    def lose(crowd, limit_s):
+        follow(crowd, limit_s)
         crowd[1].applied -= 1
 
-    monkeypatch.setattr(scale, "_follow", lose)
+    monkeypatch.setattr(scale, "follow", lose)
     with pytest.raises(LostError, match="60,000 records were sent to 3 clients, 19,999 applied by one of them"):
         scale._clients(path, 3)
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import mbo
-from mbo import cli
 from mbo.formats import read, records_as
 from mbo.simulator import write_session
 
@@ -23,23 +22,6 @@ SESSION = str(mbo.SIMULATED)
 SUMMARY = mbo.read_dbn(SESSION).summary()
 EVENTS = f"{SUMMARY.records:,} in {SUMMARY.events:,} events"
 COMMAND = f"{shlex.quote(sys.executable)} -c 'from mbo.cli import main; main()'"
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Call `mbo` in this process; gives (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mbo", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

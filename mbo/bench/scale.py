@@ -8,27 +8,23 @@ has had. Books have to be the simulator's own in the end. `docs/scale.py` draws 
 from __future__ import annotations
 
 import os
-import selectors
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import mbo
 from mbo.bench.apart import apart, most_memory, need_room
-from mbo.bench.live import _check, _Client
+from mbo.bench.crowd import check, crowd_of, digests_of, follow
 from mbo.bench.row import Aim, Row
-from mbo.bench.timing import BATCH, expect
+from mbo.bench.timing import BATCH, expect, write_turns
 from mbo.book import Books
 from mbo.book.engine import compile_kernels
 from mbo.errors import InternalError, LostError
-from mbo.live.messages import END_OF_REPLAY, SystemMessage
 from mbo.live.process import GatewayProcess
-from mbo.live.stream import Arrival
 from mbo.records import MBO_DTYPE, Flag
-from mbo.simulator import Session, simulate, write_session
+from mbo.simulator import Session, simulate
 
 RUNS: Final = 3
 MESSAGES: Final = 4_000_000  # of a session in memory, its opening snapshots among them
@@ -113,25 +109,12 @@ def _opening(session: Session) -> int:
 
 def _files(path: Path) -> list[Point]:
     """Read a file of many turns, cut it, and read it again; the smallest comes first in what is given."""
-    digests = apart(_write, path, TURN, FILES[-1])
-    header = mbo.read_dbn(path).files[0].header_bytes
+    digests, header = apart(write_turns, path, TURN, FILES[-1])
     points = []
     for turns in reversed(FILES):
         os.truncate(path, header + MBO_DTYPE.itemsize * TURN * turns)
         points.append(apart(_read, path, TURN * turns, digests, RUNS))
     return points[::-1]
-
-
-def _write(path: Path, messages: int, turns: int) -> dict[str, str]:
-    """Write a session many times over; gives the digests of the books that every turn ends in."""
-    digests = dict(write_session(path, messages, seed=1).digests)
-    header = mbo.read_dbn(path).files[0].header_bytes
-    with path.open("r+b") as file:
-        file.seek(header)
-        turn = file.read()
-        for _ in range(turns - 1):
-            file.write(turn)
-    return digests
 
 
 def _read(path: Path, messages: int, digests: dict[str, str], runs: int) -> Point:
@@ -154,46 +137,16 @@ def _read(path: Path, messages: int, digests: dict[str, str], runs: int) -> Poin
 
 def _clients(path: Path, size: int) -> Point:
     """Have many clients follow the file as fast as they can, several times after a first; the time is that of all together."""
-    expected = {key: book.digest() for key, book in mbo.read_dbn(path).books().items()}
+    expected = digests_of(path)
     times, delivered, memory = [], 0, 0.0
     for _ in range(RUNS + 1):
-        with ExitStack() as stack:
-            gateway = stack.enter_context(GatewayProcess([path]))
-            crowd = [_Client(gateway) for _ in range(size)]
-            for client in crowd:
-                stack.enter_context(client.link)
+        with GatewayProcess([path]) as gateway, crowd_of(gateway, size) as crowd:
             begun = time.perf_counter()
             gateway.begin(time.monotonic_ns())
-            _follow(crowd)
+            follow(crowd, _LIMIT_S)
             delivered = size * gateway.records
             times.append((time.perf_counter() - begun) / delivered * 1e9)
             memory = max(memory, most_memory(gateway.pid))
             for client in crowd:
-                _check(gateway, client.applied, client.books, expected, size)
+                check(gateway, client.applied, client.books, expected, size)
     return Point(size, delivered, times[1:], memory)
-
-
-def _follow(crowd: Sequence[_Client]) -> None:
-    """Apply what comes to each, until the replay has ended for all."""
-    deadline = time.monotonic() + _LIMIT_S
-    with selectors.DefaultSelector() as selector:
-        for client in crowd:
-            selector.register(client.link.socket, selectors.EVENT_READ, client)
-        while selector.get_map():
-            for key, _ in selector.select(1):
-                if not _take(key.data):
-                    selector.unregister(key.fileobj)
-            if time.monotonic() > deadline:
-                raise LostError(f"{len(selector.get_map())} of {len(crowd)} clients did not come to the end")
-
-
-def _take(client: _Client) -> bool:
-    """Apply what has come to one; False at the end."""
-    items = client.link.receive()
-    for item in items or ():
-        if isinstance(item, Arrival):
-            client.books.apply(item.records)
-            client.applied += len(item.records)
-        elif isinstance(item, SystemMessage) and item.text == END_OF_REPLAY:
-            return False
-    return items is not None

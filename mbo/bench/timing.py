@@ -1,17 +1,19 @@
-"""Time the books on a session that the simulator knows the end of, and books of one kind and another in turn."""
+"""Sessions that the simulator knows the end of: to time books on, one kind and another in turn, and to stream many times over."""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, Protocol
 
+import mbo
 from mbo.bench.row import Aim, Row
 from mbo.book import Books
 from mbo.errors import InternalError
 from mbo.records import Flag
-from mbo.simulator import Session
+from mbo.simulator import Session, write_session
 
 RUNS: Final = 5
 MESSAGES: Final = 4_000_000  # of one session: far more than any cache holds
@@ -76,3 +78,15 @@ def in_turn(messages: int, expected: str, builds: Mapping[str, Build]) -> dict[s
     finally:
         gc.unfreeze()
     return {name: found[1:] for name, found in rates.items()}
+
+
+def write_turns(path: Path, messages: int, turns: int) -> tuple[dict[str, str], int]:
+    """Write a session several times over, for it begins with clears: (the books' digests by symbol, bytes of the file's header)."""
+    digests = dict(write_session(path, messages, seed=1).digests)
+    header = mbo.read_dbn(path).files[0].header_bytes
+    with path.open("r+b") as file:
+        file.seek(header)
+        turn = file.read()
+        for _ in range(turns - 1):
+            file.write(turn)
+    return digests, header
