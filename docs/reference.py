@@ -15,6 +15,7 @@ from typing import Any
 
 import mbo
 import mbo.api
+from mbo.book import ParallelBooks
 from mbo.files import replacing
 from mbo.live.feed import Feed
 from mbo.live.gateway import Gateway
@@ -30,7 +31,7 @@ commands say it all with `--help`; the HTTP interface is described at `/docs` of
 
 SECTIONS: dict[str, tuple[str, list[Any]]] = {
     "Files": ("mbo", [mbo.read_dbn, mbo.Records]),
-    "Books": ("mbo", [mbo.Book, mbo.Books]),
+    "Books": ("mbo", [mbo.Book, mbo.Books, ParallelBooks]),
     "Proof": ("mbo", [mbo.verify, mbo.verification.Report, mbo.compare, mbo.simulate]),
     "Live": ("mbo", [mbo.serve_gateway, Gateway, mbo.connect, Feed, mbo.record, Recorder]),
     "Store": ("mbo", [mbo.Store]),

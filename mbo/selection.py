@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mbo.errors import RequestError
-from mbo.records import MBO_DTYPE, RecordArray, TimeField, times_of
+from mbo.records import MBO_DTYPE, RecordArray, TimeField, as_records, times_of
 from mbo.symbols import Mapping
 
 Clock = Literal["recv", "event"]
@@ -61,6 +62,23 @@ class Stretch:
         place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
         last = np.array([last_rows[key] for key in known.tolist()])[place]
         return self.where((known[place] == keys) & (self.numbers <= last))
+
+
+def joined(stretches: Iterable[Stretch], length: int) -> Iterator[Stretch]:
+    """Put stretches that follow each other together, until they have so many records or more; sending times are left out."""
+    waiting: list[Stretch] = []
+    for stretch in stretches:
+        waiting.append(stretch)
+        if sum(len(each.records) for each in waiting) >= length:
+            yield _join(waiting)
+            waiting = []
+    if waiting:
+        yield _join(waiting)
+
+
+def _join(stretches: list[Stretch]) -> Stretch:
+    records = as_records(np.concatenate([each.records for each in stretches]))
+    return Stretch(records, np.concatenate([each.numbers for each in stretches]), None, stretches[-1].read_bytes)
 
 
 @dataclass(frozen=True, slots=True)

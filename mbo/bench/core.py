@@ -17,7 +17,7 @@ from mbo.bench.machine import memory_gb_per_s
 from mbo.bench.plain import PlainBook
 from mbo.bench.row import Aim, Row
 from mbo.bench.timing import BATCH, MESSAGES, PER_RUN, RUNS, Build, books_row, in_turn
-from mbo.book import Book, ReferenceBook
+from mbo.book import Book, ParallelBooks, ReferenceBook
 from mbo.errors import InternalError
 from mbo.records import MBO_DTYPE, Action, Flag, RecordArray, Side
 from mbo.simulator import simulate
@@ -76,7 +76,11 @@ def _resting() -> list[Row]:
 
 def _instruments() -> list[Row]:
     session = simulate(MESSAGES, seed=3, instruments=INSTRUMENTS, resting=100)
-    return [books_row(f"{INSTRUMENTS:,} instruments interleaved", session, Aim(15))]
+    name = f"{INSTRUMENTS:,} instruments interleaved"
+    one = books_row(f"{name}, one thread", session)
+    two = books_row(f"{name}, two threads", session, Aim(15), make=ParallelBooks, batch=ParallelBooks.AT_ONCE)
+    two.ratios["one thread"] = two.median / one.median
+    return [one, two]
 
 
 def _real_book() -> list[Row]:

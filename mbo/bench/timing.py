@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import mbo
 from mbo.bench.row import Aim, Row
-from mbo.book import Books
+from mbo.book import Books, BooksByKey
 from mbo.errors import InternalError
 from mbo.records import Flag
 from mbo.simulator import Session, write_session
@@ -33,18 +33,20 @@ Build = Callable[[], Built]
 """Builds a book of records that it has: what is timed. The digest is not."""
 
 
-def books_row(name: str, session: Session, *aims: Aim) -> Row:
+def books_row(
+    name: str, session: Session, *aims: Aim, make: Callable[[], BooksByKey] = Books, batch: int = BATCH
+) -> Row:
     """Time the flow of a session after its opening snapshots; a session begins with clears, so it can be repeated."""
     opening = int((session.records["flags"] & int(Flag.SNAPSHOT) == 0).argmax())
     flow = session.records[opening:]
-    books, rates, messages = Books(), [], 0
+    books, rates, messages = make(), [], 0
     for run in range(RUNS + 1):
         elapsed, messages = 0.0, 0
         while elapsed < LONGEST_S and messages < (PER_RUN if run else 1):
             books.apply(session.records[:opening])
             begun = time.perf_counter()
-            for start in range(0, len(flow), BATCH):
-                books.apply(flow[start : start + BATCH])
+            for start in range(0, len(flow), batch):
+                books.apply(flow[start : start + batch])
             elapsed += time.perf_counter() - begun
             messages += len(flow)
         expect(books, session)
@@ -52,7 +54,7 @@ def books_row(name: str, session: Session, *aims: Aim) -> Row:
     return Row(name, messages, rates[1:], "M/s", aims)
 
 
-def expect(books: Books, session: Session) -> None:
+def expect(books: BooksByKey, session: Session) -> None:
     """Raise InternalError where the books are not those of the session's end."""
     digests = {book.status.instrument_id: book.digest() for book in books.values()}
     if digests != {number: session.digest(number) for number in session.instrument_ids}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -35,7 +36,34 @@ _AHEAD_FROM: Final = 1 << 13
 """Orders in the pool from which on the kernels read ahead: about where the second-level cache begins to overflow."""
 
 
-class Books(Mapping[Key, "Book"]):
+class BooksByKey(Mapping[Key, "Book"]):
+    """The books of every instrument in a stream of MBO records, by (publisher_id, instrument_id)."""
+
+    symbols: SymbolMap
+
+    @abstractmethod
+    def apply(self, records: RecordArray, *, rows: int | npt.NDArray[np.int64] | None = None) -> None:
+        """Apply MBO records; `rows` are the numbers they have in their stream, or the first one's, for the anomalies."""
+
+    def book(self, symbol: str | int | None = None) -> Book:
+        """Find the book of a symbol or an instrument id; without one, the only book. `SymbolError` where that is not one."""
+        keys = list(self)
+        if symbol is not None:
+            wanted = {mapping.instrument_id for mapping in self.symbols.find(symbol)}
+            keys = [key for key in keys if key[1] in wanted]
+        if len(keys) == 1:
+            return self[keys[0]]
+        if not keys:
+            raise SymbolError("no records" + (f" of {symbol}" if symbol is not None else "") + ": there is no book")
+        what = "symbol" if len({key[1] for key in keys}) > 1 else "publisher"
+        names = ", ".join(map(self._name, keys[:8]))
+        raise SymbolError(f"{len(keys)} books fit {symbol or 'no symbol'}: select a {what} of {names}")
+
+    def _name(self, key: Key) -> str:
+        return f"{self.symbols.symbol(key[1])} (publisher {key[0]})"
+
+
+class Books(BooksByKey):
     """The books of every instrument in a stream of MBO records, by (publisher_id, instrument_id).
 
     A batch costs one pass over its records, whatever instruments they are of. One thread at a time: the kernels run without the
@@ -152,23 +180,6 @@ class Books(Mapping[Key, "Book"]):
 
     def __getitem__(self, key: Key) -> Book:
         return Book._of(self, self._numbers()[key])
-
-    def book(self, symbol: str | int | None = None) -> Book:
-        """Find the book of a symbol or an instrument id; without one, the only book. `SymbolError` where that is not one."""
-        keys = list(self)
-        if symbol is not None:
-            wanted = {mapping.instrument_id for mapping in self.symbols.find(symbol)}
-            keys = [key for key in keys if key[1] in wanted]
-        if len(keys) == 1:
-            return self[keys[0]]
-        if not keys:
-            raise SymbolError("no records" + (f" of {symbol}" if symbol is not None else "") + ": there is no book")
-        what = "symbol" if len({key[1] for key in keys}) > 1 else "publisher"
-        names = ", ".join(map(self._name, keys[:8]))
-        raise SymbolError(f"{len(keys)} books fit {symbol or 'no symbol'}: select a {what} of {names}")
-
-    def _name(self, key: Key) -> str:
-        return f"{self.symbols.symbol(key[1])} (publisher {key[0]})"
 
     def __repr__(self) -> str:
         return f"<Books of {len(self)} instruments, {int(self._state.pool['position'][0]):,} records>"

@@ -263,6 +263,38 @@ ENGINE: Final = [
     )
 ]
 
+PARALLEL: Final = [
+    *read(
+        """
+=== book/_parting_kernels.py
+@ what was counted before is counted on
+-        ends[nth(stretch)] = 0
++        pass
+@ a stretch is not counted
+-        if begin <= stretch < end:
++        if begin < stretch < end:
+             ends[nth(stretch)] += 1
+@ a stretch is written over
+-            ends[nth(stretch)] = place + 1
+@ records are numbered as they lie
+-            rows[nth(place)] = numbers[nth(i)] if numbers.shape[0] > 0 else first + i
++            rows[nth(place)] = numbers[nth(i)] if numbers.shape[0] > 0 else first + place
+@ numbers that are given do not count
+-            rows[nth(place)] = numbers[nth(i)] if numbers.shape[0] > 0 else first + i
++            rows[nth(place)] = first + i
+=== book/parallel.py
+@ a record that is lost is not noticed
+-        if applied != len(records):
++        if False:
+@ every piece is numbered like the first
+-        self._position += len(records)
+@ numbers are those of the first piece
+-            self._apply(records[begin:end], numbers[begin:end])
++            self._apply(records[begin:end], numbers)
+"""
+    )
+]
+
 EMISSION: Final = [
     *read(
         """

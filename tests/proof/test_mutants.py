@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof.mutants import ANALYTICS, EMISSION, ENGINE
+from tests.proof.mutants import ANALYTICS, EMISSION, ENGINE, PARALLEL
 from tests.proof.planting import Suite, copy, run, survivors
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 _BOOKS = Suite(("proof/test_generated.py", "book/test_contract.py"), "not Reference")
 _EMITTED = Suite(("test_mbp.py",), "not the_last_record and not only_the_schemas")  # no whole sessions
+_PARALLEL = Suite(("book/test_parallel.py",), "not day")
 _NEEDED = ("proof/alphabets.py", "proof/side_by_side.py", "book/tapes.py")
 
 # As plain Python whole sessions take long: only what is there by hand.
@@ -45,6 +46,13 @@ def test_a_copy_that_does_not_run_is_not_a_kill(engine: Path, tmp_path: Path):
 def test_every_fault_in_the_engine_is_noticed(engine: Path, tmp_path: Path, tell: Callable[[str], None]):
     assert len({mutant.fault for mutant in ENGINE}) == len(ENGINE) >= 25
     living = survivors(engine, ENGINE, lambda mutant: _BOOKS, tmp_path, tell)
+    assert not living, "\n".join(living)
+
+
+def test_every_fault_in_books_on_several_threads_is_noticed(tmp_path: Path, tell: Callable[[str], None]):
+    assert len({mutant.fault for mutant in PARALLEL}) == len(PARALLEL) >= 8
+    package = copy(tmp_path / "parallel", [_PARALLEL], ("book/tapes.py", "book/test_property.py"))
+    living = survivors(package, PARALLEL, lambda mutant: _PARALLEL, tmp_path, tell)
     assert not living, "\n".join(living)
 
 
