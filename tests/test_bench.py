@@ -45,6 +45,7 @@ def small(monkeypatch):
         MESSAGES=12_000,
         PER_RUN=20_000,
         SLOW_MESSAGES=5_000,
+        TURN_S=0,
         RESTING=(50, 100, 400),
         INSTRUMENTS=10,
         DECODED=3_000,
@@ -63,8 +64,8 @@ def test_every_row_of_core_is_measured(small, alone, monkeypatch):
     rows = list(core.core())
     assert [row.name for row in rows] == [
         "book only, 300 orders resting", "ReferenceBook", "dict + SortedDict, decoded tuples",
-        "50 orders resting", "100 orders resting", "400 orders resting", "10 instruments interleaved",
-        "file to records", "file by databento_dbn.DBNDecoder, to objects",
+        "50 orders resting", "100 orders resting", "400 orders resting", "10 instruments interleaved, one thread",
+        "10 instruments interleaved, two threads",        "file to records", "file by databento_dbn.DBNDecoder, to objects",
         "Zstandard file to records", "Zstandard file by databento_dbn.DBNDecoder, to objects",
     ]  # fmt: skip
     assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)

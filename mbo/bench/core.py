@@ -111,7 +111,7 @@ def _real_book() -> list[Row]:
         rates.append(book.status.messages / (time.perf_counter() - begun) / 1e6)
         if book.digest() != expected.digest():
             raise InternalError("the bench built two different books from the same records")
-    _, _, ratios, aims = _beside(stream)  # what others do with orders that are not there is theirs
+    _, _, ratios, aims = _beside(stream, others.books)
     return [Row("book only, CLX5 repeated", book.status.messages, rates[1:], "M/s", [Aim(25), *aims], ratios)]
 
 
@@ -119,21 +119,28 @@ def _real_book() -> list[Row]:
 
 
 def _builds(records: RecordArray) -> dict[str, Build]:
-    """Give what builds a book of the records: the engine, the readable book, and the one of a first afternoon."""
+    """Give what builds a book of the records: the engine, the readable book, and the one of a first afternoon.
+
+    The records begin with a clear, so that each goes on with its own book, as in a stream.
+    """
     columns = (records[name].tolist() for name in ("action", "side", "order_id", "price", "size"))
     messages = list(zip(*columns, strict=True))
 
-    def reference() -> ReferenceBook:
-        book = ReferenceBook()
-        book.apply(records)
-        return book
+    engine, reference, plain = Book(), ReferenceBook(), PlainBook()
 
-    def plain() -> PlainBook:
-        book = PlainBook()
-        book.apply(messages)
-        return book
+    def engine_again() -> Book:
+        engine._books.apply(records)  # as whoever follows a stream does
+        return engine
 
-    return {ENGINE: lambda: _engine(records), REFERENCE: reference, PLAIN: plain}
+    def reference_again() -> ReferenceBook:
+        reference.apply(records)
+        return reference
+
+    def plain_again() -> PlainBook:
+        plain.apply(messages)
+        return plain
+
+    return {ENGINE: engine_again, REFERENCE: reference_again, PLAIN: plain_again}
 
 
 def _engine(records: RecordArray) -> Book:

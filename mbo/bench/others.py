@@ -159,6 +159,8 @@ def _changes(records: RecordArray) -> Iterator[tuple[int, ...]]:
             continue
         stood_at, stood = resting.get(number, (price, 0))
         if action == Action.CANCEL:
+            if number not in resting:  # of before the file begins: only a book that counts it has something to do
+                continue
             del resting[number]
             if size < stood:
                 resting[number] = (stood_at, stood - size)

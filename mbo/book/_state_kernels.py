@@ -69,6 +69,7 @@ BOOK_SLOT: Final = np.dtype(
         ("orders", "<i4"),
         ("messages", "<i8"),
         ("events", "<i8"),
+        ("unused", "<i8"),  # a cache line each
     ],
     align=True,
 )

@@ -96,8 +96,8 @@ class Books(BooksByKey):
             levels=_aligned(_LEVELS, arrays.LEVEL_SLOT),
             rungs=_aligned(_RUNGS, arrays.RUNG),
             free_blocks=_nil(64),
-            sides=np.zeros(2 * _BOOKS, arrays.SIDE_SLOT),
-            books=np.zeros(_BOOKS, arrays.BOOK_SLOT),
+            sides=_aligned(2 * _BOOKS, arrays.SIDE_SLOT),
+            books=_aligned(_BOOKS, arrays.BOOK_SLOT),
             keys=_nil(2 * _BOOKS),
             anomalies=np.zeros((_BOOKS, len(_RULES)), arrays.ANOMALY_SLOT),
             pool=pool,
@@ -225,7 +225,8 @@ class Book(L3Book):
             return
         key = (int(records["publisher_id"][0]), int(records["instrument_id"][0]))
         mine = list(self._books)[self._index] if self._begun else key
-        strangers = (records["publisher_id"] != mine[0]) | (records["instrument_id"] != mine[1])
+        # A record's first eight bytes are length, rtype, publisher_id and instrument_id: both are compared at once.
+        strangers = records.view("<u8")[:: MBO_DTYPE.itemsize // 8] >> np.uint64(16) != (mine[1] << 16 | mine[0])
         if strangers.any():
             first = records[int(strangers.argmax())]
             raise RequestError(
