@@ -34,18 +34,19 @@ EQUAL_LOSES: Final = 1
 EQUAL_KEEPS: Final = 2
 GLBX: Final = 1  # publisher_id of GLBX.MDP3
 
-UNKNOWN_CANCEL: Final = 0
-UNKNOWN_MODIFY: Final = 1
-DUPLICATE_ADD: Final = 2
-CANCEL_TOO_LARGE: Final = 3
-CANCEL_MISMATCH: Final = 4
-SIDE_CHANGE: Final = 5
-BAD_SIZE: Final = 6
-BAD_PRICE: Final = 7
-BAD_SIDE: Final = 8
-BAD_ACTION: Final = 9
-IMPLIED_CLEAR: Final = 10
-MAYBE_BAD_BOOK: Final = 11
+# Of a plain integer numba makes a type of its own, and would compile `note` once for each.
+UNKNOWN_CANCEL: Final = np.int64(0)
+UNKNOWN_MODIFY: Final = np.int64(1)
+DUPLICATE_ADD: Final = np.int64(2)
+CANCEL_TOO_LARGE: Final = np.int64(3)
+CANCEL_MISMATCH: Final = np.int64(4)
+SIDE_CHANGE: Final = np.int64(5)
+BAD_SIZE: Final = np.int64(6)
+BAD_PRICE: Final = np.int64(7)
+BAD_SIDE: Final = np.int64(8)
+BAD_ACTION: Final = np.int64(9)
+IMPLIED_CLEAR: Final = np.int64(10)
+MAYBE_BAD_BOOK: Final = np.int64(11)
 
 _ADD, _CANCEL, _MODIFY, _CLEAR, _TRADE, _FILL, _NONE = 65, 67, 77, 82, 84, 70, 78
 _LAST, _TOB, _SNAPSHOT, _MBP, _MAYBE_BAD = 128, 64, 32, 16, 4
