@@ -36,6 +36,23 @@ _AHEAD_FROM: Final = 1 << 13
 """Orders in the pool from which on the kernels read ahead: about where the second-level cache begins to overflow."""
 
 
+class OneThread:
+    """While one thread is within, another is refused; a copy has none within."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RequestError("another thread is applying records to these books: give each thread its own")
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[OneThread], tuple[()]]:
+        return OneThread, ()
+
+
 class BooksByKey(Mapping[Key, "Book"]):
     """The books of every instrument in a stream of MBO records, by (publisher_id, instrument_id)."""
 
@@ -85,7 +102,7 @@ class Books(BooksByKey):
         self.equal_size = equal_size
         self.symbols = symbols if symbols is not None else SymbolMap()
         self._known: dict[Key, int] = {}
-        self._applying = threading.Lock()
+        self._applying = OneThread()
         pool = np.zeros(1, arrays.POOL)
         pool["free_order"] = pool["free_level"] = arrays.NIL
         pool["strict"], pool["equal_size"], pool["ahead_from"] = strict, _EQUAL[equal_size], _AHEAD_FROM
@@ -122,15 +139,11 @@ class Books(BooksByKey):
             numbers = np.array(rows, np.int64)  # a copy: kernels are compiled for arrays that can be written
             if len(numbers) != len(records):
                 raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
-        if not self._applying.acquire(blocking=False):
-            raise RequestError("another thread is applying records to these books: give each thread its own")
-        try:
+        with self._applying:
             status, done = kernel(self._state, records, numbers, 0)
             while status != arrays.DONE and status < rules.BROKEN:
                 self._grow(status)
                 status, done = kernel(self._state, records, numbers, done)
-        finally:
-            self._applying.release()
         position = int(self._state.pool["position"][0])
         self._state.pool["position"] += done
         if status >= rules.BROKEN:
@@ -138,12 +151,6 @@ class Books(BooksByKey):
             index = int(numbers[done]) if len(numbers) else position + done
             place = {name: int(bad[name]) for name in ("order_id", "ts_event", "sequence")}
             raise RuleError(_RULES[status - rules.BROKEN], index=index, **place)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_applying"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _applying=threading.Lock())
 
     def _grow(self, what: int) -> None:
         state = self._state

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from mbo.ahead import side_by_side
 from mbo.book import _parting_kernels as parting
-from mbo.book.engine import Book, Books, BooksByKey, Key
+from mbo.book.engine import Book, Books, BooksByKey, Key, OneThread
 from mbo.book.interface import EqualSize
 from mbo.errors import InternalError, RequestError
 from mbo.records import MBO_DTYPE, RecordArray, as_records
 from mbo.symbols import SymbolMap
 
 _THREADS: Final = 64
-_NONE: Final = np.empty(0, np.int64)
+_NO_ROWS: Final = np.empty(0, np.int64)
 
 
 class ParallelBooks(BooksByKey):
@@ -47,21 +47,24 @@ class ParallelBooks(BooksByKey):
         self._taken = [(np.empty(0, MBO_DTYPE), np.empty(0, np.int64))] * threads
         self._limits = [parting.STRETCHES * part // threads for part in range(threads + 1)]
         self._position = 0
+        self._applying = OneThread()
 
     def apply(self, records: RecordArray, *, rows: int | npt.NDArray[np.int64] | None = None) -> None:
         """Apply MBO records; those of one instrument in their order.
 
         `rows` are the numbers they have in their stream, or the first one's, for the anomalies; else they are numbered on from 0.
         """
-        records = as_records(records)
+        records, numbers = as_records(records), _NO_ROWS
         if isinstance(rows, int | np.integer):
             self._position = int(rows)
-        elif rows is not None and len(rows) != len(records):
-            raise RequestError(f"{len(rows)} row numbers for {len(records)} records")
-        numbers = np.array(rows, np.int64) if isinstance(rows, np.ndarray) else _NONE
-        for begin in range(0, len(records), self.AT_ONCE):
-            end = begin + self.AT_ONCE
-            self._apply(records[begin:end], numbers[begin:end])
+        elif rows is not None:
+            numbers = np.array(rows, np.int64)
+            if len(numbers) != len(records):
+                raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
+        with self._applying:
+            for begin in range(0, len(records), self.AT_ONCE):
+                end = begin + self.AT_ONCE
+                self._apply(records[begin:end], numbers[begin:end])
 
     def _apply(self, records: RecordArray, numbers: npt.NDArray[np.int64]) -> None:
         """Have every thread take what is its own of some records."""

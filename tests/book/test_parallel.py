@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_many_instruments_and_nonsense(monkeypatch: pytest.MonkeyPatch, threads:
 def test_numbers_come_from_the_stream(monkeypatch: pytest.MonkeyPatch, at_once: int):
     monkeypatch.setattr(ParallelBooks, "AT_ONCE", at_once)
     records = wild(3, 400, books=5, ids=9)
-    for rows in (1000, np.arange(400) * 7 + 2**40):
+    for rows in (1000, np.arange(400) * 7 + 2**40, (np.arange(400) * 7 + 2**40).tolist()):
         books, parallel = Books(), ParallelBooks()
         for part in (books, parallel):
             part.apply(records, rows=rows)
@@ -100,6 +101,22 @@ def test_a_record_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch):
     parallel._limits[2] -= 1000  # and many that neither does
     with pytest.raises(InternalError, match="of 2,000 records were applied"):
         parallel.apply(simulate(2000, seed=2, instruments=50, resting=10).records)
+
+
+def test_a_second_caller_is_refused(monkeypatch: pytest.MonkeyPatch):
+    records, parallel = wild(1, 10), ParallelBooks(2)
+
+    def applies(self: Books, *args: object, **options: object) -> None:
+        parallel.apply(records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.Books, "apply", applies)
+        with pytest.raises(RequestError, match="another thread is applying"):
+            parallel.apply(records)
+    again = copy.deepcopy(parallel)
+    again.apply(records)
+    assert sum(book.status.messages for book in again.values()) == 10
+    assert len(parallel) == 0
 
 
 def test_what_a_thread_raises_is_raised(monkeypatch: pytest.MonkeyPatch):

@@ -289,8 +289,8 @@ PARALLEL: Final = [
 @ every piece is numbered like the first
 -        self._position += len(records)
 @ numbers are those of the first piece
--            self._apply(records[begin:end], numbers[begin:end])
-+            self._apply(records[begin:end], numbers)
+-                self._apply(records[begin:end], numbers[begin:end])
++                self._apply(records[begin:end], numbers)
 """
     )
 ]
