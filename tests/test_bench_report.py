@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -239,3 +243,19 @@ def test_a_report_that_is_not_there_is_one_sentence(call, tmp_path):
     assert call("bench", "--compare", tmp_path / "none.json") == (
         1, "", f"mbo: there is no {tmp_path / 'none.json'} to compare with\n",
     )  # fmt: skip
+
+
+def test_a_bench_that_is_told_to_end_leaves_no_files(tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    bench = subprocess.Popen([sys.executable, "-m", "mbo", "bench", "live"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while not list(tmp_path.glob("mbo-bench-*/session.dbn*")) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert list(tmp_path.glob("mbo-bench-*"))
+        bench.terminate()
+        assert bench.wait(30) == 143
+        assert list(tmp_path.glob("mbo-bench-*")) == []
+    finally:
+        bench.kill()
+        bench.wait(10)

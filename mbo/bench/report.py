@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -116,6 +118,7 @@ def report(names: Iterable[str]) -> Report:
     A suite that fails keeps its rows up to there, and the next ones are run: what took half an hour is not lost by the last of it.
     """
     begun, suites, failed = time.monotonic(), dict[str, list[Row]](), dict[str, str]()
+    signal.signal(signal.SIGTERM, _leave)
     for name in names:
         suites[name] = []
         try:
@@ -128,6 +131,11 @@ def report(names: Iterable[str]) -> Report:
             failed[name] = str(error) or type(error).__name__
             say(f"{time.monotonic() - begun:5.0f} s  {name}: failed: {failed[name]}")
     return Report(machine(), suites, failed)
+
+
+def _leave(number: int, frame: object) -> None:
+    """End in order: a bench has gigabytes of files to remove, and processes to end."""
+    sys.exit(128 + number)
 
 
 def read_report(path: Path) -> Earlier:
