@@ -440,8 +440,8 @@ def simulate(
 
 
 _BENCHES = (
-    f"One of {', '.join(SUITES)}; or all, which runs these one after the other (15 to 30 minutes, 6 GB of disk); or haul, 100 million"
-    " messages through everything (15 minutes, 10 GB)."
+    f"One of {', '.join(SUITES)}; or all, which runs these one after the other (13 to 30 minutes, 6 GB of disk); or haul,"
+    " 100 million messages through everything (15 minutes, 10 GB)."
 )
 
 

@@ -289,6 +289,8 @@ class Records:
         """
         from mbo.book import Books, ParallelBooks
 
+        if threads < 1:
+            raise RequestError(f"threads={threads}: one at least")
         if strict and threads != 1:
             raise RequestError(
                 f"strict=True with {threads} threads: the record that breaks a rule is found by one only"

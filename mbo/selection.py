@@ -65,20 +65,25 @@ class Stretch:
 
 
 def joined(stretches: Iterable[Stretch], length: int) -> Iterator[Stretch]:
-    """Put stretches that follow each other together, until they have so many records or more; sending times are left out."""
+    """Put stretches that follow each other together, to at most so many records where each has fewer; without sending times."""
     waiting: list[Stretch] = []
     for stretch in stretches:
+        if waiting and sum(len(each.records) for each in [*waiting, stretch]) > length:
+            whole, waiting = _join(waiting), []
+            yield whole
         waiting.append(stretch)
-        if sum(len(each.records) for each in waiting) >= length:
-            yield _join(waiting)
-            waiting = []
     if waiting:
         yield _join(waiting)
 
 
 def _join(stretches: list[Stretch]) -> Stretch:
-    records = as_records(np.concatenate([each.records for each in stretches]))
-    return Stretch(records, np.concatenate([each.numbers for each in stretches]), None, stretches[-1].read_bytes)
+    rows = stretches[0].rows
+    ends = [each.rows + len(each.records) for each in stretches if isinstance(each.rows, int)]
+    if not isinstance(rows, int) or [each.rows for each in stretches[1:]] != ends[:-1]:  # with gaps between
+        rows = np.concatenate([each.numbers for each in stretches])
+    return Stretch(
+        as_records(np.concatenate([each.records for each in stretches])), rows, None, stretches[-1].read_bytes
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,29 @@ def test_a_report_that_is_not_there_is_one_sentence(call, tmp_path):
     )  # fmt: skip
 
 
+def test_a_bench_that_is_told_to_end_ends_its_step_in_another_process(tmp_path):
+    (tmp_path / "step.py").write_text(
+        "import pathlib, signal, time\n"
+        "from mbo.bench import apart, report\n"
+        "def step():\n"
+        "    pathlib.Path('begun').touch()\n"
+        "    time.sleep(100)\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGTERM, report._leave)\n"
+        "    apart.apart(step)\n"
+    )
+    bench = subprocess.Popen([sys.executable, "step.py"], cwd=tmp_path)
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "begun").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        bench.terminate()
+        assert bench.wait(30) == 143
+    finally:
+        bench.kill()
+        bench.wait(10)
+
+
 def test_a_bench_that_is_told_to_end_leaves_no_files(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     bench = subprocess.Popen([sys.executable, "-m", "mbo", "bench", "live"], env=environment, stdout=subprocess.DEVNULL)

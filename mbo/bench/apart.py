@@ -23,16 +23,18 @@ _Result = TypeVar("_Result")
 def apart(work: Callable[_Given, _Result], *arguments: _Given.args, **options: _Given.kwargs) -> _Result:
     """Do one step in a new process, so that its memory is its own: nothing of it was there before, all of it is gone after.
 
-    Raises LostError where it does not end in time; it is killed then.
+    Raises LostError where it does not end in time; it is killed then, and when the bench is told to end.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         step = pool.submit(work, *arguments, **options)
         try:
             return step.result(_LIMIT_S)
-        except FuturesTimeout:
+        except (FuturesTimeout, KeyboardInterrupt, SystemExit) as ended:
             for process in multiprocessing.active_children():
                 process.kill()
-            raise LostError(f"a step of the bench took more than {_LIMIT_S:,} s") from None
+            if isinstance(ended, FuturesTimeout):
+                raise LostError(f"a step of the bench took more than {_LIMIT_S:,} s") from None
+            raise
 
 
 def most_memory(pid: int | None = None) -> float:

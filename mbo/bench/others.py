@@ -37,7 +37,7 @@ DETAILS: Final = {
     NAUTILUS: "OrderBook L3_MBO, a record is an OrderBookDelta from Python",
     NAUTILUS_MADE: "apply_delta only",
     NAUTILUS_BULK: "apply_deltas only",
-    QUEUE: "C++; finds each fill's place in its queue too, has no batches and no instruments",
+    QUEUE: "C++; finds each fill's place in its queue too, has no batches, no instruments, and begins anew each time",
 }
 _BESIDE: Final = {
     "core": {
@@ -119,24 +119,23 @@ def _nautilus(records: RecordArray) -> dict[str, Build]:
     def new() -> _NautilusBook:
         return _NautilusBook(order_book(instrument, enums.BookType.L3_MBO), price_unit, size_unit)
 
+    one_by_one, of_made, at_once = new(), new(), new()  # each is gone on with: the records begin with a clear
+
     def build() -> _NautilusBook:
-        built = new()
-        apply = built.book.apply_delta
+        apply = one_by_one.book.apply_delta
         for one in fields:
             apply(make(*one))
-        return built
+        return one_by_one
 
     def build_of_made() -> _NautilusBook:
-        built = new()
-        apply = built.book.apply_delta
+        apply = of_made.book.apply_delta
         for delta in made:
             apply(delta)
-        return built
+        return of_made
 
     def build_at_once() -> _NautilusBook:
-        built = new()
-        built.book.apply_deltas(bulk)
-        return built
+        at_once.book.apply_deltas(bulk)
+        return at_once
 
     return {NAUTILUS: build, NAUTILUS_MADE: build_of_made, NAUTILUS_BULK: build_at_once}
 

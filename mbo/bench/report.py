@@ -134,7 +134,8 @@ def report(names: Iterable[str]) -> Report:
 
 
 def _leave(number: int, frame: object) -> None:
-    """End in order: a bench has gigabytes of files to remove, and processes to end."""
+    """End in order, and once: a bench has gigabytes of files to remove, and processes to end."""
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

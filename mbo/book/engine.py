@@ -36,6 +36,18 @@ _AHEAD_FROM: Final = 1 << 13
 """Orders in the pool from which on the kernels read ahead: about where the second-level cache begins to overflow."""
 
 
+def numbers_of(
+    records: RecordArray, rows: int | npt.NDArray[np.int64] | None
+) -> tuple[int | None, npt.NDArray[np.int64]]:
+    """Take row numbers as `apply` is given them: (the first one's or None, every record's or none)."""
+    if rows is None or isinstance(rows, int | np.integer):
+        return None if rows is None else int(rows), _NO_ROWS
+    numbers = np.array(rows, np.int64)  # a copy: kernels are compiled for arrays that can be written
+    if len(numbers) != len(records):
+        raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
+    return None, numbers
+
+
 class OneThread:
     """While one thread is within, another is refused; a copy has none within."""
 
@@ -132,20 +144,16 @@ class Books(BooksByKey):
 
     def _drive(self, kernel: Kernel, records: RecordArray, rows: int | npt.NDArray[np.int64] | None) -> None:
         """Run a kernel over records until they are all applied, making room whenever it asks for some."""
-        numbers = _NO_ROWS
-        if isinstance(rows, int | np.integer):
-            self._state.pool["position"] = rows
-        elif rows is not None:
-            numbers = np.array(rows, np.int64)  # a copy: kernels are compiled for arrays that can be written
-            if len(numbers) != len(records):
-                raise RequestError(f"{len(numbers)} row numbers for {len(records)} records")
+        first, numbers = numbers_of(records, rows)
         with self._applying:
+            if first is not None:
+                self._state.pool["position"] = first
             status, done = kernel(self._state, records, numbers, 0)
             while status != arrays.DONE and status < rules.BROKEN:
                 self._grow(status)
                 status, done = kernel(self._state, records, numbers, done)
-        position = int(self._state.pool["position"][0])
-        self._state.pool["position"] += done
+            position = int(self._state.pool["position"][0])
+            self._state.pool["position"] += done
         if status >= rules.BROKEN:
             bad = records[done]
             index = int(numbers[done]) if len(numbers) else position + done

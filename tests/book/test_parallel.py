@@ -107,13 +107,15 @@ def test_a_second_caller_is_refused(monkeypatch: pytest.MonkeyPatch):
     records, parallel = wild(1, 10), ParallelBooks(2)
 
     def applies(self: Books, *args: object, **options: object) -> None:
-        parallel.apply(records)
+        parallel.apply(records, rows=7)
 
     with monkeypatch.context() as patched:
         patched.setattr(engine.Books, "apply", applies)
         with pytest.raises(RequestError, match="another thread is applying"):
-            parallel.apply(records)
+            parallel.apply(records, rows=500)
+    assert parallel._position == 500  # the one that was refused has not renumbered it
     again = copy.deepcopy(parallel)
+    assert [len(records) for records, _ in again._taken] == [0, 0]
     again.apply(records)
     assert sum(book.status.messages for book in again.values()) == 10
     assert len(parallel) == 0
