@@ -53,7 +53,7 @@ class ParallelBooks(BooksByKey):
         self._applying = OneThread()
 
     def apply(self, records: RecordArray, *, rows: int | npt.NDArray[np.int64] | None = None) -> None:
-        """Apply MBO records; those of one instrument in their order. What it raises leaves the books good for nothing more.
+        """Apply MBO records; those of one instrument in their order. Where it fails half way, some books are ahead of others.
 
         `rows` are the numbers they have in their stream, or the first one's, for the anomalies; else they are numbered on from 0.
         """
