@@ -65,7 +65,7 @@ def test_every_row_of_core_is_measured(small, alone, monkeypatch):
     assert [row.name for row in rows] == [
         "book only, 300 orders resting", "ReferenceBook", "dict + SortedDict, decoded tuples",
         "50 orders resting", "100 orders resting", "400 orders resting", "10 instruments interleaved, one thread",
-        "10 instruments interleaved, two threads",        "file to records", "file by databento_dbn.DBNDecoder, to objects",
+        "10 instruments interleaved, two threads", "file to records", "file by databento_dbn.DBNDecoder, to objects",
         "Zstandard file to records", "Zstandard file by databento_dbn.DBNDecoder, to objects",
     ]  # fmt: skip
     assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)

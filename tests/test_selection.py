@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbo.errors import RequestError
-from mbo.selection import Selection, Stretch, book_keys, clock_of, empty
+from mbo.selection import Selection, Stretch, book_keys, clock_of, empty, joined
 from mbo.symbols import Mapping
 from mbo.units import UNDEF_TIMESTAMP
 from tests.builders import NOON, stream
@@ -102,3 +102,25 @@ def test_clock_of():
 def test_empty():
     assert (len(empty().records), empty().ts_out) == (0, None)
     assert len(empty(ts_out=True).ts_out) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "expected"),
+    [
+        ([0, 3, 6], 100, [0]),  # one after the other: a first number says it all
+        ([0, 3, 6], 6, [0, 6]),
+        ([0, 3, 6], 5, [0, 3, 6]),  # none is cut, however long
+        ([0, 3, 7], 100, [[0, 1, 2, 3, 4, 5, 7, 8, 9]]),
+        ([10, [20, 22, 25], 26], 100, [[10, 11, 12, 20, 22, 25, 26, 27, 28]]),
+        ([[1, 2, 5], 6], 100, [[1, 2, 5, 6, 7, 8]]),
+        ([], 100, []),
+    ],
+)
+def test_stretches_are_joined_with_their_numbers(rows, length, expected):
+    records = stream(3 * len(rows))
+    each = [np.array(row) if isinstance(row, list) else row for row in rows]
+    parts = [Stretch(records[3 * k : 3 * k + 3], row, read_bytes=k) for k, row in enumerate(each)]
+    whole = list(joined(iter(parts), length))
+    assert [row if isinstance(row, int) else row.tolist() for row in (part.rows for part in whole)] == expected
+    assert b"".join(part.records.tobytes() for part in whole) == records.tobytes()
+    assert [part.read_bytes for part in whole][-1:] == [len(rows) - 1][: len(rows)]

@@ -21,7 +21,7 @@ _THREADS: Final = 64
 
 
 class ParallelBooks(BooksByKey):
-    """The books of every instrument in a stream, by (publisher_id, instrument_id), on so many threads: what `Books` holds, sooner.
+    """Books by (publisher_id, instrument_id) on several threads: what `Books` holds, sooner; also `day.books(threads=2)`.
 
     Each thread takes its instruments' records out of a batch, sorts them by instrument, and applies them to books of its own; no
     book is ever touched by two. It pays from some hundred instruments on, and with batches of 100,000 records and more. There is no

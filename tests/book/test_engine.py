@@ -105,9 +105,10 @@ def test_a_second_thread_is_refused_while_one_applies():
     books = Books()
     books.apply(tape("A 1 B 100 5"))
     with books._applying, pytest.raises(RequestError, match="another thread is applying"):
-        books.apply(tape("A 2 B 100 5"))
-    books.apply(tape("A 2 B 100 5"))
+        books.apply(tape("A 2 B 100 5"), rows=700)
+    books.apply(tape("A 2 B 100 5", "C 9 B 100 5"))
     assert books.book().status.orders == 2
+    assert books.book().anomalies["unknown_cancel"].index == 2, "the one that was refused has renumbered nothing"
 
 
 @pytest.mark.parametrize("count", [50, 100, 250, 500, 1_000, 3_000])

@@ -162,6 +162,8 @@ def test_a_day_on_two_threads(tmp_path, monkeypatch: pytest.MonkeyPatch):
     assert day.books(threads=2).book(day.symbols[3]).status == day.book(day.symbols[3]).status
     with pytest.raises(RequestError, match="strict=True with 2 threads"):
         day.books(threads=2, strict=True)
+    with pytest.raises(RequestError, match="threads=0: one at least"):
+        day.books(threads=0)
 
 
 def test_a_day_whose_opening_was_inferred(tmp_path):
